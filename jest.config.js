@@ -1,0 +1,32 @@
+const swc = (decorators) => [
+  '@swc/jest',
+  {
+    jsc: {
+      parser: { syntax: 'typescript', decorators: true },
+      transform: decorators,
+      target: 'es2022',
+      keepClassNames: true,
+    },
+    sourceMaps: 'inline',
+  },
+];
+
+/** @type {import('jest').Config} */
+export default {
+  roots: ['<rootDir>/tests'],
+  testMatch: ['**/*.test.ts'],
+  testEnvironment: '<rootDir>/tests/harness/environment.js',
+  testTimeout: 60_000,
+  maxWorkers: 3,
+  // a worker with a large heap spends its time collecting garbage: a new one is faster
+  workerIdleMemoryLimit: '700MB',
+  globalSetup: '<rootDir>/tests/harness/global-setup.js',
+  globalTeardown: '<rootDir>/tests/harness/global-teardown.js',
+  extensionsToTreatAsEsm: ['.ts'],
+  moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': ['$1.ts', '$1.js'] },
+  transform: {
+    // Entities in the style of TypeScript's old `experimentalDecorators`, which many projects still use.
+    '/legacy/.+\\.ts$': swc({ legacyDecorator: true, decoratorMetadata: false }),
+    '\\.ts$': swc({ decoratorVersion: '2022-03' }),
+  },
+};

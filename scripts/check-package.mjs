@@ -1,0 +1,29 @@
+/** Packs the package, installs the tarball next to its peers into an empty project, and imports it there. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const { name, peerDependencies, devDependencies } = JSON.parse(readFileSync('package.json', 'utf8'));
+const project = mkdtempSync(join(tmpdir(), 'check-package-'));
+const run = (command, args, cwd = '.') =>
+  execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+
+try {
+  const [{ filename }] = JSON.parse(run('npm', ['pack', '--json', '--silent', '--pack-destination', project]));
+  // The versions this project is developed with; npm checks that they are within the peer ranges.
+  const peers = Object.fromEntries(Object.keys(peerDependencies).map((peer) => [peer, devDependencies[peer]]));
+  const dependencies = { [name]: `file:${filename}`, ...peers };
+  writeFileSync(join(project, 'package.json'), JSON.stringify({ private: true, type: 'module', dependencies }));
+  run('npm', ['install', '--strict-peer-deps', '--prefer-offline', '--no-audit', '--no-fund', '--silent'], project);
+
+  writeFileSync(
+    join(project, 'index.js'),
+    `import { PlusRepo } from '${name}';
+     if (typeof PlusRepo !== 'function') throw new Error('PlusRepo is not a class');`,
+  );
+  run(process.execPath, ['index.js'], project);
+  console.log(`${filename} can be installed and imported.`);
+} finally {
+  rmSync(project, { recursive: true });
+}
