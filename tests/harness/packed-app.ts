@@ -1,0 +1,69 @@
+import { execFile } from 'node:child_process';
+import { cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+const root = resolve(import.meta.dirname, '../..');
+const modules = join(root, 'node_modules');
+
+/** An application in an empty folder, with the packed library and its peers in `node_modules`. */
+export interface PackedApp extends AsyncDisposable {
+  folder: string;
+  /** Writes a file of the application. */
+  write: (name: string, text: string) => Promise<void>;
+  /** Type-checks files of the application; returns what the compiler complains about. */
+  compile: (files: string[], options?: object) => Promise<string>;
+  /** Runs a TypeScript file of the application with Node.js; returns what it prints. */
+  node: (file: string, env: Record<string, string>) => Promise<string>;
+}
+
+/** Builds and packs the library, and unpacks it into a new application. */
+export async function createPackedApp(): Promise<PackedApp> {
+  const folder = await mkdtemp(join(tmpdir(), 'plus-app-'));
+  const source = join(folder, 'package');
+  await mkdir(source);
+  await cp(join(root, 'package.json'), join(source, 'package.json'));
+  await run(join(modules, '.bin/tsc'), ['-p', join(root, 'tsconfig.build.json'), '--outDir', join(source, 'dist')]);
+  const packed = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', folder], {
+    cwd: source,
+  });
+  const [{ filename }] = JSON.parse(packed.stdout) as [{ filename: string }];
+  const library = join(folder, 'node_modules/mikro-orm-plus');
+  await mkdir(join(folder, 'node_modules'));
+  for (const name of await readdir(modules)) {
+    if (!name.startsWith('.')) {
+      await symlink(join(modules, name), join(folder, 'node_modules', name));
+    }
+  }
+  await mkdir(library);
+  await run('tar', ['-xzf', join(folder, filename), '--strip-components=1', '-C', library]);
+  await writeFile(join(folder, 'package.json'), JSON.stringify({ type: 'module' }));
+
+  return {
+    folder,
+    write: (name, text) => writeFile(join(folder, name), text),
+    compile: async (files, options = {}) => {
+      const compilerOptions = {
+        target: 'es2024',
+        lib: ['es2024', 'esnext.decorators', 'esnext.disposable'],
+        module: 'nodenext',
+        strict: true,
+        skipLibCheck: true,
+        noEmit: true,
+        types: ['node'],
+        ...options,
+      };
+      const project = join(folder, `tsconfig.${files.join('-')}.json`);
+      await writeFile(project, JSON.stringify({ compilerOptions, files }));
+      const result = await run(join(modules, '.bin/tsc'), ['-p', project]).catch((error: { stdout: string }) => error);
+      return result.stdout;
+    },
+    node: async (file, env) => {
+      const { stdout } = await run(join(modules, '.bin/tsx'), [file], { cwd: folder, env: { ...process.env, ...env } });
+      return stdout;
+    },
+    [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
+  };
+}
