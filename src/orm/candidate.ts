@@ -1,0 +1,169 @@
+import {
+  ChangeSet,
+  ChangeSetComputer,
+  ChangeSetType,
+  EventType,
+  Reference,
+  ReferenceKind,
+  Utils,
+  helper,
+  type EntityName,
+  type EntityManager as CoreEntityManager,
+} from '@mikro-orm/core';
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { LookupError } from '../errors.js';
+import { isToMany, isToOne, requireProperty, type Meta, type Prop } from './metadata.js';
+
+/** An entity built to be inserted, apart from the caller's unit of work until its row exists. */
+export interface Candidate {
+  readonly entity: object;
+  readonly meta: Meta;
+  /** Property-keyed values in database form. */
+  readonly payload: Record<string, unknown>;
+}
+
+interface Persister {
+  processProperties(changeSet: ChangeSet<object>): void;
+}
+
+/**
+ * Builds a new entity as `em.create()` and a flush would: constructor, defaults, `onCreate` values, `beforeCreate`
+ * hooks and subscribers, check of required properties. It happens in a fork of its own, with stand-ins for related
+ * entities: a candidate that was added to a loaded collection of the caller would be inserted by the next flush, even
+ * when the race for its row was lost.
+ *
+ * @throws {ValidationError} MikroORM's own, for a missing required property
+ */
+export async function buildCandidate(
+  em: EntityManager,
+  meta: Meta,
+  data: Readonly<Record<string, unknown>>,
+  schema: string | undefined,
+  hooks: 'fire' | 'silent' = 'fire',
+): Promise<Candidate> {
+  const fork = em.fork({ clear: true, keepTransactionContext: true, ...(schema === undefined ? {} : { schema }) });
+  const entity = fork.create(meta.class as EntityName<object>, prepareData(fork, meta, data) as never, {
+    persist: false,
+    ...(schema === undefined ? {} : { schema }),
+  });
+  const changeSet = new ChangeSetComputer(fork, new Set()).computeChangeSet(entity);
+  if (!changeSet) {
+    throw new LookupError(`${meta.className} is readonly, so no row of it can be created.`, { entity: meta.className });
+  }
+  const events = fork.getEventManager();
+  if (hooks === 'fire' && events.hasListeners(EventType.beforeCreate, changeSet.meta)) {
+    const args = { entity, em: fork as CoreEntityManager, meta: changeSet.meta, changeSet };
+    await events.dispatchEvent(EventType.beforeCreate, args, changeSet.meta);
+    changeSet.payload = fork.getComparator().prepareEntity(entity) as never;
+  }
+  // a private method of MikroORM's persister: the very check of required properties that a flush makes
+  (fork.getUnitOfWork(false).getChangeSetPersister() as unknown as Persister).processProperties(changeSet);
+  return {
+    entity,
+    meta: changeSet.meta as Meta,
+    payload: insertable(changeSet.meta as Meta, changeSet.payload as Record<string, unknown>),
+  };
+}
+
+/** Fires `afterCreate` for an entity whose row was inserted. */
+export async function fireAfterCreate(em: EntityManager, entity: object, candidate: Candidate): Promise<void> {
+  const events = em.getEventManager();
+  const meta = helper(entity).__meta;
+  if (!events.hasListeners(EventType.afterCreate, meta)) return;
+  const changeSet = new ChangeSet(entity, ChangeSetType.CREATE, candidate.payload as never, meta);
+  changeSet.persisted = true;
+  await events.dispatchEvent(EventType.afterCreate, { entity, em: em, meta, changeSet }, meta);
+}
+
+/** What an insert names: no generated columns, nothing undefined. */
+function insertable(meta: Meta, payload: Record<string, unknown>): Record<string, unknown> {
+  const props = meta.properties as Record<string, Prop>;
+  return Object.fromEntries(
+    Object.entries(payload).filter(([name, value]) => value !== undefined && !props[name]?.generated),
+  );
+}
+
+/** Replaces related entities in creation data by stand-ins of `fork`, and refuses what one insert can't store. */
+function prepareData(
+  fork: EntityManager,
+  meta: Meta,
+  data: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  const result: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(data)) {
+    const prop = requireProperty(meta, name, 'The data');
+    if (isToMany(prop) && value != null) {
+      throw new LookupError(
+        `The data to create a ${meta.className} names the collection '${name}', which one insert can't fill: override ` +
+          'createEntity() to create its items, or use repository.related(collection) afterwards.',
+        { entity: meta.className },
+      );
+    }
+    result[name] =
+      isToOne(prop) && value != null && typeof value === 'object' ? relation(fork, meta, prop, value) : value;
+  }
+  return result;
+}
+
+function relation(fork: EntityManager, meta: Meta, prop: Prop, given: object): unknown {
+  const value: unknown = Reference.unwrapReference(given);
+  if (Utils.isEntity<object>(value)) {
+    if (!helper(value).hasPrimaryKey()) throw unsavedError(meta, prop);
+    const target = standIn(fork, value);
+    return prop.mapToPk ? helper(target).getPrimaryKey() : target;
+  }
+  if (Utils.isPlainObject(value) && Utils.extractPK(value, prop.targetMeta, true) == null)
+    throw unsavedError(meta, prop);
+  return value;
+}
+
+function unsavedError(meta: Meta, prop: Prop): LookupError {
+  return new LookupError(
+    `The data to create a ${meta.className} has a new ${prop.targetMeta?.className ?? 'entity'} for '${prop.name}', which isn't ` +
+      'in the database yet: create it first (getOrCreate, or flush), and pass it or its primary key.',
+    { entity: meta.className },
+  );
+}
+
+/** A copy of a related entity for the eyes of constructors and hooks; collections stay unloaded. */
+function standIn(fork: EntityManager, original: object): object {
+  const wrapped = helper(original);
+  const meta = wrapped.__meta as Meta;
+  const copy = fork.getReference(
+    meta.class as EntityName<object>,
+    wrapped.getPrimaryKey() as never,
+    wrapped.__schema === undefined ? {} : { schema: wrapped.__schema },
+  );
+  if (!wrapped.__initialized || helper(copy).__initialized) return copy;
+  helper(copy).__initialized = true;
+  helper(copy).__processing = true;
+  const source = original as Record<string, unknown>;
+  const target = copy as Record<string, unknown>;
+  for (const prop of meta.props as Prop[]) {
+    if (
+      prop.primary ||
+      isToMany(prop) ||
+      prop.embedded ||
+      prop.kind === ReferenceKind.ONE_TO_ONE ||
+      source[prop.name] === undefined
+    )
+      continue;
+    if (!isToOne(prop)) target[prop.name] = source[prop.name];
+    else if (!prop.mapToPk) copyRelation(fork, source, target, prop);
+  }
+  helper(copy).__processing = false;
+  return copy;
+}
+
+function copyRelation(
+  fork: EntityManager,
+  source: Record<string, unknown>,
+  target: Record<string, unknown>,
+  prop: Prop,
+): void {
+  const given = source[prop.name];
+  const related: unknown = Reference.unwrapReference(given as object);
+  if (!Utils.isEntity<object>(related) || !helper(related).hasPrimaryKey()) return;
+  const copy = standIn(fork, related);
+  target[prop.name] = Utils.isEntity(given) ? copy : Reference.create(copy);
+}

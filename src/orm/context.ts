@@ -1,0 +1,81 @@
+import { TransactionContext, type Transaction } from '@mikro-orm/core';
+import type { AbstractSqlDriver, EntityManager } from '@mikro-orm/postgresql';
+import { TransactionContextError } from '../errors.js';
+import type { Meta } from './metadata.js';
+import type { Sql } from './statement.js';
+import { untilNoForeignUnit } from './unit.js';
+
+export type { EntityManager } from '@mikro-orm/postgresql';
+
+/** Options of MikroORM's own that decide how a statement is sent. */
+export interface SendOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly inflightQueryAbortStrategy?: unknown;
+  readonly logging?: object | undefined;
+}
+
+/** A row as the driver gave it, keyed by column. */
+export type Row = Record<string, unknown>;
+
+/**
+ * The EntityManager that a repository of `em` works on, taken from MikroORM's contexts.
+ *
+ * A plain fork doesn't see the transaction that `fork.transactional()` opened around the call: it would read and write
+ * beside it, and could wait for the very rows that its caller holds. That can't be told from an unrelated
+ * EntityManager, so both are refused. One that was forked inside the transaction stays outside on purpose: ids of
+ * EntityManagers only grow, so it is the younger one.
+ *
+ * @throws {TransactionContextError} when a transaction is open around the call that `em` isn't part of
+ */
+export function resolveContext(em: EntityManager, meta: Meta): EntityManager {
+  const context = em.getContext(false);
+  if (context.isInTransaction()) return context;
+  const inner = TransactionContext.getEntityManager(context.name) as EntityManager | undefined;
+  if (inner && inner !== context && inner.isInTransaction() && context._id < inner._id) {
+    throw new TransactionContextError(
+      `The repository of ${meta.className} belongs to an EntityManager outside the transaction that is open around this ` +
+        `call, so it would neither see its changes nor be part of it. Inside em.transactional(inner => …) use ` +
+        `inner.getRepository(${meta.className}); to work outside the transaction on purpose, use inner.fork().getRepository(${meta.className}).`,
+      { entity: meta.className },
+    );
+  }
+  return context;
+}
+
+interface AbortHost {
+  getAbortOptions(): { signal?: AbortSignal; inflightQueryAbortStrategy?: unknown } | undefined;
+}
+
+/** Runs one statement as MikroORM would: in the open transaction, logged, abortable, with its own exception classes. */
+export async function run(em: EntityManager, statement: Sql, options: SendOptions = {}): Promise<Row[]> {
+  const driver = em.getDriver() as AbstractSqlDriver;
+  // the abort options of the EntityManager are protected; statements of ours must honour them all the same
+  const inherited = (em as unknown as AbortHost).getAbortOptions() ?? {};
+  const loggerContext = {
+    id: em.id,
+    ...em.getLoggerContext(),
+    ...options.logging,
+    signal: options.signal ?? inherited.signal,
+    inflightQueryAbortStrategy: options.inflightQueryAbortStrategy ?? inherited.inflightQueryAbortStrategy,
+  };
+  options.signal?.throwIfAborted();
+  await untilNoForeignUnit(em);
+  const send = (ctx?: Transaction): Promise<Row[]> =>
+    // always the primary: what is read here is trusted by a creation, or fills a cache
+    em.getConnection('write').execute<Row[]>(statement.sql, [...statement.params], 'all', ctx, loggerContext as never);
+  try {
+    return await em.withSessionContext(em.getTransactionContext(), send);
+  } catch (error) {
+    throw driver.convertException(error as Error);
+  }
+}
+
+/** Where the database of an EntityManager is. */
+export function databaseOf(em: EntityManager): { host: string | undefined; port: number; name: string | undefined } {
+  const { host, port, database } = em.getConnection('write').getConnectionOptions();
+  return { host: host || undefined, port: port || 5432, name: database };
+}
+
+export function driverOf(em: EntityManager): AbstractSqlDriver {
+  return em.getDriver();
+}
