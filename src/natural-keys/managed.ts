@@ -1,0 +1,79 @@
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { sequence } from '../orm/canonical.js';
+import { keyText, type Lookup } from './lookup.js';
+import { entitySchema, isManaged, metaOf, storedData } from '../orm/entities.js';
+import type { Meta } from '../orm/metadata.js';
+
+/** Managed entities of one class by the values of one set of properties. */
+interface Index {
+  readonly entities: Map<string, object>;
+  /** How many entities the identity map held when it was last looked through. */
+  seen: number;
+}
+
+const indexes = new WeakMap<EntityManager, Map<string, Index>>();
+
+/**
+ * Finds the managed entity that a lookup names. An entity counts under the key that it has in the database: with an
+ * unflushed rename it is still the row of its old name. The identity map itself knows primary keys only, so an index is
+ * kept beside it, brought up to date when the map has grown, and every answer is checked on the entity.
+ */
+export function findManaged(em: EntityManager, lookup: Lookup, schema: string | undefined): object | undefined {
+  const store = em.getUnitOfWork(false).getIdentityMap().getStore(lookup.meta.root);
+  if (store.size === 0) return undefined;
+  const index = indexFor(em, lookup, schema);
+  if (index.seen !== store.size) scan(index, store.values(), lookup, em, schema);
+  index.seen = store.size;
+  const entity = index.entities.get(keyText(lookup));
+  return entity && isManaged(em, entity) && matches(entity, lookup, em, schema) ? entity : undefined;
+}
+
+/** Tells the index of an entity that was just brought into the identity map for `lookup`. */
+export function noteManaged(em: EntityManager, lookup: Lookup, schema: string | undefined, entity: object): void {
+  const index = indexFor(em, lookup, schema);
+  const { size } = em.getUnitOfWork(false).getIdentityMap().getStore(lookup.meta.root);
+  if (index.seen === size - 1) index.seen = size;
+  // the entity counts under the key that it has now: an update may have renamed it
+  index.entities.set(keyText(lookup, storedData(entity)), entity);
+}
+
+function indexFor(em: EntityManager, lookup: Lookup, schema: string | undefined): Index {
+  let ofManager = indexes.get(em);
+  if (!ofManager) indexes.set(em, (ofManager = new Map()));
+  const name = sequence([lookup.meta.root.uniqueName, schema ?? '', ...lookup.parts.map(({ prop }) => prop.name)]);
+  let index = ofManager.get(name);
+  if (!index) ofManager.set(name, (index = { entities: new Map(), seen: 0 }));
+  return index;
+}
+
+function scan(
+  index: Index,
+  entities: Iterable<object>,
+  lookup: Lookup,
+  em: EntityManager,
+  schema: string | undefined,
+): void {
+  index.entities.clear();
+  for (const entity of entities) {
+    const data = storedData(entity);
+    if (data && isOfSchema(entity, lookup.meta, em, schema)) index.entities.set(keyText(lookup, data), entity);
+  }
+}
+
+function matches(entity: object, lookup: Lookup, em: EntityManager, schema: string | undefined): boolean {
+  const data = storedData(entity);
+  return (
+    data !== undefined &&
+    keyText(lookup, data) === keyText(lookup) &&
+    isOfClass(entity, lookup.meta) &&
+    isOfSchema(entity, lookup.meta, em, schema)
+  );
+}
+
+function isOfSchema(entity: object, meta: Meta, em: EntityManager, schema: string | undefined): boolean {
+  return entitySchema(entity) === em.getDriver().getSchemaName(meta, schema === undefined ? {} : { schema });
+}
+
+function isOfClass(entity: object, meta: Meta): boolean {
+  return metaOf(entity) === meta || entity instanceof (meta.class as new () => object);
+}

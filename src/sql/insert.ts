@@ -1,0 +1,89 @@
+import type { UniqueKey } from '../natural-keys/unique-keys.js';
+import { quote } from '../orm/metadata.js';
+import { columnsOf, type Column, type Sql } from '../orm/statement.js';
+import { conflictTarget, fullRow, tableOf, type Target } from './parts.js';
+import { keyList, ORDINAL } from './select.js';
+
+/** The row to insert for one lookup: property-keyed values in database form. */
+interface NewRow {
+  readonly payload: Readonly<Record<string, unknown>>;
+  /** Comes back with the inserted row. */
+  readonly ordinal: number;
+}
+
+/** Rows whose races the same unique key decides. Without a key it is a plain insert. */
+export interface InsertGroup {
+  readonly key: UniqueKey | undefined;
+  readonly rows: readonly NewRow[];
+}
+
+/**
+ * Inserts rows unless their unique key is taken, and returns the full rows that were inserted with their ordinals. A
+ * taken key is no error and leaves an enclosing transaction alive; a conflict with another constraint is an error, as
+ * in a plain insert. All groups are one statement, so all of it is stored or nothing.
+ */
+export function insertRows(target: Target, groups: readonly InsertGroup[]): Sql {
+  const [first] = groups;
+  if (groups.length === 1 && first!.rows.length === 1) return insertOne(target, first!);
+  const parts = groups.map((group, index) => insertGroup(target, group, `i${index}`));
+  return {
+    sql: `with ${parts.map(({ insert }) => insert).join(', ')} ${parts.map(({ select }) => select).join(' union all ')}`,
+    params: [
+      ...parts.flatMap(({ insertParams }) => insertParams),
+      ...parts.flatMap(({ selectParams }) => selectParams),
+    ],
+  };
+}
+
+function insertOne(target: Target, group: InsertGroup): Sql {
+  const row = group.rows[0]!;
+  const insert = insertInto(target, group.key, [columnsOf(target.driver, target.meta, { ...row.payload })]);
+  return {
+    sql: `${insert.sql} returning ${fullRow(target)}, ${row.ordinal} as ${quote(ORDINAL)}`,
+    params: insert.params,
+  };
+}
+
+/**
+ * `returning` can't name the input row that an inserted row came from, so the rows are joined to their keys again: by
+ * the database, which alone knows when two values of a type are equal.
+ */
+function insertGroup(target: Target, { key, rows }: InsertGroup, name: string) {
+  const columns = rows.map((row) => columnsOf(target.driver, target.meta, { ...row.payload }));
+  const insert = insertInto(target, key, columns);
+  const keyColumns = key!.columns;
+  const keys = keyList(
+    target,
+    columns.map((row) => keyColumns.map((column) => valueOf(row, column))),
+    rows.map(({ ordinal }) => ordinal),
+  );
+  const raw = keyColumns.map((column, index) => `"t0".${quote(column)} as "__plus_i${index}"`).join(', ');
+  const equal = key!.nullsNotDistinct ? 'is not distinct from' : '=';
+  const match = keyColumns
+    .map((_, index) => `"${name}"."__plus_i${index}" ${equal} "k"."__plus_k${index}"`)
+    .join(' and ');
+  return {
+    insert: `"${name}" as (${insert.sql} returning ${fullRow(target)}, ${raw})`,
+    insertParams: insert.params,
+    select: `select "${name}".*, "k".${quote(ORDINAL)} from "${name}" inner join ${keys.sql} on "k".${quote(ORDINAL)} > 0 and ${match}`,
+    selectParams: keys.params,
+  };
+}
+
+function valueOf(row: readonly Column[], name: string): Column {
+  return { name, value: row.find((column) => column.name === name)?.value ?? null };
+}
+
+function insertInto(target: Target, key: UniqueKey | undefined, rows: readonly (readonly Column[])[]): Sql {
+  const names = [...new Set(rows.flatMap((row) => row.map(({ name }) => name)))];
+  const params: unknown[] = [];
+  const tuples = rows.map((row) => {
+    const values = new Map(row.map(({ name, value }) => [name, value]));
+    const items = names.map((name) => (values.has(name) ? (params.push(values.get(name)), '?') : 'default'));
+    return `(${items.join(', ')})`;
+  });
+  const columns =
+    names.length > 0 ? ` (${names.map(quote).join(', ')}) values ${tuples.join(', ')}` : ' default values';
+  const conflict = key ? ` ${conflictTarget(key)} do nothing` : '';
+  return { sql: `insert into ${tableOf(target)} as "t0"${columns}${conflict}`, params };
+}

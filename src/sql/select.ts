@@ -1,0 +1,115 @@
+import type { Lookup } from '../natural-keys/lookup.js';
+import type { LookupPlan } from '../natural-keys/plan.js';
+import { quote } from '../orm/metadata.js';
+import type { Column, Sql } from '../orm/statement.js';
+import {
+  aliased,
+  equals,
+  fullRow,
+  indexConditions,
+  kindConditions,
+  lookupColumns,
+  tableOf,
+  typedNull,
+  type Target,
+} from './parts.js';
+
+/** The name of the column that tells which lookup of a batch a row answers. */
+export const ORDINAL = '__plus_o';
+
+/** Tells in a row that has a lookup's unique key whether it matches the rest of the lookup too; absent without a rest. */
+export const MATCHES = '__plus_m';
+
+/** Columns asked for in addition to the row, e.g. what the server says about the transaction. */
+export type Extra = string;
+
+/**
+ * Selects the full rows that have the unique keys of lookups of one shape, and tells by {@link MATCHES} which of them are
+ * the rows looked for. Two rows per lookup are enough to notice that one isn't enough of a key, so a single lookup stops
+ * there.
+ */
+export function selectRows(target: Target, plan: LookupPlan, lookups: readonly Lookup[], extra: Extra = ''): Sql {
+  return lookups.length === 1 ? selectOne(target, plan, lookups[0]!, extra) : selectBatch(target, plan, lookups, extra);
+}
+
+function selectOne(target: Target, plan: LookupPlan, lookup: Lookup, extra: Extra): Sql {
+  const columns = lookupColumns(target, lookup);
+  const isKey = isKeyColumn(plan);
+  const where = [...columns.filter(isKey).map(equals), ...indexConditions(plan)];
+  const rest = restOf([...columns.filter((column) => !isKey(column)).map(equals), ...kindConditions(target)], plan);
+  if (!plan.key) where.push(...rest.conditions);
+  return {
+    sql:
+      `select ${fullRow(target)}, 1 as ${quote(ORDINAL)}${rest.column}${extra} from ${tableOf(target)} as "t0"` +
+      `${whereOf(where)} limit 2`,
+    params: [...rest.params, ...where.flatMap(({ params }) => params)],
+  };
+}
+
+function selectBatch(target: Target, plan: LookupPlan, lookups: readonly Lookup[], extra: Extra): Sql {
+  const rows = lookups.map((lookup) => lookupColumns(target, lookup));
+  const keys = keyList(target, rows);
+  const isKey = isKeyColumn(plan);
+  const matchOf = (wanted: boolean): Sql[] =>
+    keys.matches.filter((_, index) => isKey(rows[0]![index]!) === wanted).map((sql) => ({ sql, params: [] }));
+  const rest = restOf([...matchOf(false), ...kindConditions(target)], plan);
+  const where = plan.key ? indexConditions(plan) : rest.conditions;
+  const match = [`"k".${quote(ORDINAL)} > 0`, ...matchOf(true).map(({ sql }) => sql)].join(' and ');
+  return {
+    sql:
+      `select ${fullRow(target)}, "k".${quote(ORDINAL)}${rest.column}${extra} from ${keys.sql} ` +
+      `inner join ${tableOf(target)} as "t0" on ${match}${whereOf(where)}`,
+    params: [...rest.params, ...keys.params, ...where.flatMap(({ params }) => params)],
+  };
+}
+
+/** The columns that a unique key decides by; all of them where there is none. */
+function isKeyColumn({ key }: LookupPlan): (column: Column) => boolean {
+  return ({ name }) => !key || key.columns.includes(name);
+}
+
+/** The conditions beside the key: of a row that has the key they are told, and don't hide that the key is taken. */
+function restOf(
+  conditions: readonly Sql[],
+  { key }: LookupPlan,
+): { conditions: readonly Sql[]; column: string; params: unknown[] } {
+  if (!key || conditions.length === 0) return { conditions, column: '', params: [] };
+  const column = `, (${conditions.map(({ sql }) => sql).join(' and ')}) as ${quote(MATCHES)}`;
+  return { conditions, column, params: conditions.flatMap(({ params }) => params) };
+}
+
+function whereOf(conditions: readonly Sql[]): string {
+  return conditions.length > 0 ? ` where ${conditions.map(({ sql }) => sql).join(' and ')}` : '';
+}
+
+/** A list of key values as a relation `k`, and the condition that joins the entity's table to it. */
+export interface KeyList extends Sql {
+  readonly match: string;
+  /** The parts of `match` by column. */
+  readonly matches: readonly string[];
+}
+
+/**
+ * Writes the keys of lookups of one shape as `(values …) as "k"`. The first row is a null of each column's own type,
+ * from which PostgreSQL types the literals below it: no type name is repeated here, and nothing is cut to a length.
+ */
+export function keyList(
+  target: Target,
+  rows: readonly (readonly Column[])[],
+  ordinals: readonly number[] = rows.map((_, index) => index + 1),
+): KeyList {
+  const columns = rows[0]!;
+  const names = [ORDINAL, ...columns.map((_, index) => `__plus_k${index}`)];
+  const typed = columns.map(({ name }) => `, ${typedNull(target, name)}`).join('');
+  const placeholders = columns.map(() => ', ?').join('');
+  const values = ordinals.map((ordinal) => `(${ordinal}${placeholders})`);
+  const matches = columns.map(({ name, value }, index) =>
+    value === null ? `${aliased(name)} is null` : `${aliased(name)} = "k"."__plus_k${index}"`,
+  );
+  return {
+    sql: `(values (0${typed}), ${values.join(', ')}) as "k" (${names.map(quote).join(', ')})`,
+    params: rows.flatMap((row) => row.map(({ value }) => value)),
+    match: [`"k".${quote(ORDINAL)} > 0`, ...matches].join(' and '),
+    matches,
+  };
+}
