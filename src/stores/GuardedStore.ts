@@ -1,0 +1,254 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { ConfigurationError, StoreError } from '../errors.js';
+import { publish } from '../observability/channels.js';
+import type { CacheStore, FillEntry, LockEntry, ReadOptions, ReadResult, ReleaseEntry } from './CacheStore.js';
+
+/** How often a store that failed is asked whether it is back. Nobody's call waits for that. */
+const RETRY_MS = 250;
+
+/** Removing a whole region looks at every key of the store: neither a read nor a commit waits for it. */
+const CLEAR_MS = 60_000;
+
+/** Entries to be remembered one by one; beyond that their whole regions are removed when the store is back. */
+const REMEMBERED = 10_000;
+
+/** Remembered entries that are told at a time, so that a time limit that fits a commit fits them. */
+const CHUNK = 500;
+
+/** What a {@link GuardedStore} is told about its store. */
+export interface GuardedStoreOptions {
+  /** Time limit of one operation in milliseconds. */
+  readonly timeoutMs: number;
+  /** Whether the store was opened for this use, and so is to be closed after it. */
+  readonly owned: boolean;
+  readonly onFailure: () => void;
+}
+
+/**
+ * A store that may be slow or down. Every operation has a time limit; the first failure opens a circuit, and from then
+ * on nobody waits: reads are misses, and writes that the store missed are remembered and kept out of this process's
+ * reads. A probe in the background tells them to the store when it is back, and closes the circuit.
+ */
+export class GuardedStore {
+  readonly alias: string;
+  readonly #store: CacheStore;
+  readonly #options: GuardedStoreOptions;
+  readonly #owed = new Map<string, LockEntry>();
+  /** With a token each, so that what is owed anew while a region is being removed stays owed. */
+  readonly #owedRegions = new Map<string, symbol>();
+  #isDown = false;
+  #retry: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(alias: string, store: CacheStore, options: GuardedStoreOptions) {
+    this.alias = alias;
+    this.#store = store;
+    this.#options = options;
+  }
+
+  get store(): CacheStore {
+    return this.#store;
+  }
+
+  /** As the store's `readMany`; all misses when the store doesn't answer, or isn't to be believed for an entry. */
+  async readMany(entries: readonly LockEntry[], options?: ReadOptions): Promise<ReadResult[]> {
+    const asked = entries.filter((entry) => !this.isBypassed(entry));
+    if (asked.length === 0) return entries.map(() => ({ kind: 'miss' }));
+    const results = await this.#try('read', () =>
+      this.#store.readMany(
+        asked.map(({ key }) => key),
+        options,
+      ),
+    );
+    if (!results) return entries.map(() => ({ kind: 'miss' }));
+    const byKey = new Map(asked.map(({ key }, index) => [key, results[index]!]));
+    // asked again: a write of this process may have failed to reach the store while the read was under way
+    return entries.map((entry) =>
+      this.isBypassed(entry) ? { kind: 'miss' } : (byKey.get(entry.key) ?? { kind: 'miss' }),
+    );
+  }
+
+  /** As the store's `guard`; `undefined` when the store doesn't answer. */
+  async guard(region: string, guardMs: number): Promise<string | undefined> {
+    return this.#try('guard', () => this.#store.guard(region, { guardMs }));
+  }
+
+  /** As the store's `fillMany`; refusals when the store doesn't answer. */
+  async fillMany(entries: readonly FillEntry[]): Promise<boolean[]> {
+    const results = await this.#try('fill', () => this.#store.fillMany(entries));
+    return results ?? entries.map(() => false);
+  }
+
+  /**
+   * Puts soft locks on entries.
+   *
+   * @throws {StoreError} when the store doesn't confirm it
+   */
+  async lockMany(entries: readonly LockEntry[], holder: string, lockMs: number): Promise<void> {
+    await this.#confirm('lock', () => this.#store.lockMany(entries, holder, lockMs));
+  }
+
+  /**
+   * Takes soft locks back; entries that the store could not be told of are remembered. A store that confirmed the locks is
+   * told even if something else has failed in between: if it was emptied meanwhile, others may hold the old row.
+   *
+   * @returns whether the store was told
+   */
+  async releaseMany(entries: readonly ReleaseEntry[], holder: string, isLocked = false): Promise<boolean> {
+    const isDown = this.#isDown && !isLocked;
+    return this.#orOwe('release', entries, () => this.#store.releaseMany(entries, holder), isDown);
+  }
+
+  /** Removes entries; those that the store could not be told of are remembered. Returns whether it was told. */
+  async evictMany(entries: readonly LockEntry[]): Promise<boolean> {
+    return this.#orOwe('evict', entries, () => this.#store.evictMany(entries));
+  }
+
+  /**
+   * Removes all entries of a region.
+   *
+   * @throws {StoreError} when the store doesn't confirm it; the region is bypassed until it does
+   */
+  async clear(region: string): Promise<void> {
+    try {
+      await this.#confirm('clear', () => this.#store.clear(`${region}:`), CLEAR_MS);
+    } catch (error) {
+      this.#owedRegions.set(region, Symbol('owed'));
+      this.#scheduleRetry();
+      throw error;
+    }
+  }
+
+  /** Keeps entries out of this process's reads until the store has been told to remove them. */
+  owe(entries: readonly LockEntry[]): void {
+    for (const entry of entries) this.#owed.set(entry.key, entry);
+    if (this.#owed.size > REMEMBERED) {
+      for (const { region } of this.#owed.values()) this.#owedRegions.set(region, Symbol('owed'));
+      this.#owed.clear();
+    }
+    this.#scheduleRetry();
+  }
+
+  async ping(): Promise<void> {
+    await this.#confirm('ping', () => this.#store.ping());
+  }
+
+  /** Closes a store that was opened here; one that was handed in stays its maker's to close. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#retry);
+    // the last chance to tell what other processes would go on reading
+    if (this.#owed.size > 0) await this.#payOwed().catch(() => undefined);
+    if (this.#options.owned) await this.#store.close();
+  }
+
+  /** Whether an entry is kept out of this process's reads, since the store could not be told of a change. */
+  isBypassed({ key, region }: LockEntry): boolean {
+    return this.#owed.has(key) || this.#owedRegions.has(region);
+  }
+
+  async #try<T>(operation: string, send: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await this.#send(operation, send);
+    } catch (error) {
+      if (error instanceof ConfigurationError) throw error;
+      return undefined;
+    }
+  }
+
+  async #orOwe(
+    operation: string,
+    entries: readonly LockEntry[],
+    send: () => Promise<void>,
+    isDown = this.#isDown,
+  ): Promise<boolean> {
+    if (entries.length === 0) return true;
+    try {
+      await this.#send(operation, send, this.#options.timeoutMs, isDown);
+      return true;
+    } catch {
+      this.owe(entries.map(({ key, region }) => ({ key, region })));
+      return false;
+    }
+  }
+
+  async #confirm(operation: string, send: () => Promise<void>, limitMs?: number): Promise<void> {
+    try {
+      await this.#send(operation, send, limitMs);
+    } catch (error) {
+      if (error instanceof ConfigurationError) throw error;
+      throw new StoreError(
+        `The store '${this.alias}' did not confirm '${operation}': is it reachable, and fast enough?`,
+        {
+          cause: error,
+        },
+      );
+    }
+  }
+
+  async #send<T>(
+    operation: string,
+    send: () => Promise<T>,
+    limitMs = this.#options.timeoutMs,
+    isDown = this.#isDown,
+  ): Promise<T> {
+    if (isDown) throw new Error('The store has failed before, and has not answered since.');
+    try {
+      return await within(limitMs, send);
+    } catch (error) {
+      if (error instanceof ConfigurationError) throw error;
+      this.#isDown = true;
+      this.#scheduleRetry();
+      this.#options.onFailure();
+      publish('store', { store: this.alias, operation, error });
+      throw error;
+    }
+  }
+
+  #scheduleRetry(): void {
+    if (this.#retry || this.#closed) return;
+    this.#retry = setTimeout(() => void this.#recover(), RETRY_MS);
+    this.#retry.unref();
+  }
+
+  async #recover(): Promise<void> {
+    try {
+      if (this.#owed.size > 0) await this.#payOwed();
+      else await within(this.#options.timeoutMs, () => this.#store.ping());
+      this.#isDown = false;
+      for (const [region, token] of this.#owedRegions) {
+        await within(CLEAR_MS, () => this.#store.clear(`${region}:`));
+        if (this.#owedRegions.get(region) === token) this.#owedRegions.delete(region);
+      }
+    } catch {
+      this.#isDown = true;
+    }
+    this.#retry = undefined;
+    if (this.#isDown || this.#owed.size > 0 || this.#owedRegions.size > 0) this.#scheduleRetry();
+  }
+
+  async #payOwed(): Promise<void> {
+    const owed = [...this.#owed.values()];
+    for (let start = 0; start < owed.length; start += CHUNK) {
+      const chunk = owed.slice(start, start + CHUNK);
+      await within(this.#options.timeoutMs, () => this.#store.evictMany(chunk));
+      // what was owed anew meanwhile stays owed
+      for (const entry of chunk) if (this.#owed.get(entry.key) === entry) this.#owed.delete(entry.key);
+    }
+  }
+}
+
+async function within<T>(limitMs: number, work: () => Promise<T>): Promise<T> {
+  const timer = new AbortController();
+  const timeout = async (): Promise<never> => {
+    await delay(limitMs, undefined, { signal: timer.signal });
+    // a process that was busy sees the end of its time before its sockets: an answer that is there already counts
+    await new Promise((resolve) => setImmediate(resolve));
+    throw new Error(`The store did not answer within ${limitMs} ms.`);
+  };
+  try {
+    return await Promise.race([work(), timeout()]);
+  } finally {
+    timer.abort();
+  }
+}

@@ -1,0 +1,132 @@
+import type { ResolvedRegion } from '../config/region-options.js';
+import { fingerprint, lookupKey, objectKey } from '../codec/keys.js';
+import { decodeRow, encodeRow } from '../codec/row-codec.js';
+import { ConfigurationError } from '../errors.js';
+import type { Lookup } from '../natural-keys/lookup.js';
+import type { Row } from '../orm/context.js';
+import { isInlineEmbedded, loadedProps, type Meta, type Prop } from '../orm/metadata.js';
+import { columnsOfProp } from '../orm/statement.js';
+import type { Statistics } from '../observability/statistics.js';
+import type { NearCache } from '../near-cache/NearCache.js';
+import type { LockEntry, ReadResult } from './CacheStore.js';
+import type { GuardedStore } from './GuardedStore.js';
+
+/** What a {@link Region} is made of. */
+export interface RegionParts {
+  readonly name: string;
+  readonly options: ResolvedRegion;
+  readonly store: GuardedStore;
+  readonly statistics: Statistics;
+  /** Copies in this process, if the region has them. */
+  readonly near: NearCache | undefined;
+}
+
+/** What a read found, and whether this process had it. */
+export type RegionRead = ReadResult & { readonly isNear: boolean };
+
+/** The entries of one entity: where they live, how they are named and written. */
+export class Region {
+  readonly name: string;
+  readonly options: ResolvedRegion;
+  readonly store: GuardedStore;
+  readonly statistics: Statistics;
+  readonly near: NearCache | undefined;
+  readonly #cached: ReadonlySet<string>;
+  readonly #columns: readonly string[];
+  readonly #fingerprint: string;
+
+  constructor(meta: Meta, parts: RegionParts) {
+    const { options, near } = parts;
+    this.name = parts.name;
+    this.options = options;
+    this.store = parts.store;
+    this.statistics = parts.statistics;
+    this.near = near;
+    const excluded = excludedNames(meta, options.exclude);
+    const props = loadedProps(meta).filter(({ name }) => !excluded.has(name));
+    this.#cached = new Set(props.map(({ name }) => name));
+    this.#columns = props.flatMap(columnsOfProp);
+    this.#fingerprint = fingerprint(props.map(shapeOf));
+  }
+
+  /** The region of the lookups that lead to these entries. */
+  get hintRegion(): string {
+    return `${this.name}:hints`;
+  }
+
+  /** Whether a lookup can be checked on a cached row. */
+  covers(lookup: Lookup): boolean {
+    return lookup.parts.every(({ prop }) => this.#cached.has(prop.name));
+  }
+
+  objectKey(schema: string | undefined, primaryKey: string): string {
+    return objectKey(this.name, schema, primaryKey);
+  }
+
+  lookupKey(schema: string | undefined, lookup: Lookup): string {
+    return lookupKey(this.name, schema, lookup);
+  }
+
+  /**
+   * Reads entries, copies in this process first. `from` is the store that holds them: the region's own for rows, the
+   * default one for lookups, whose copies may be wrong, since what they lead to is checked.
+   */
+  async read(from: GuardedStore, entries: readonly LockEntry[]): Promise<RegionRead[]> {
+    const options = { leaseMs: this.options.leaseTtl };
+    if (!this.near) return (await from.readMany(entries, options)).map((result) => ({ ...result, isNear: false }));
+    const near = this.near;
+    const copies = entries.map(({ key, region }) => (from.isBypassed({ key, region }) ? undefined : near.get(key)));
+    const missing = entries.filter((_, index) => copies[index] === undefined);
+    const ticket = near.begin();
+    const results = missing.length > 0 ? await from.readMany(missing, options) : [];
+    const found = new Map(missing.map(({ key }, index) => [key, results[index]!]));
+    for (const [key, result] of found) if (result.kind === 'hit') near.put(key, result.value, ticket);
+    return entries.map(({ key }, index): RegionRead => {
+      const copy = copies[index];
+      return copy === undefined ? { ...found.get(key)!, isNear: false } : { kind: 'hit', value: copy, isNear: true };
+    });
+  }
+
+  encode(row: Row, key: string): string | undefined {
+    return encodeRow(row, this.#columns, { key, fingerprint: this.#fingerprint });
+  }
+
+  decode(text: string, key: string): Row | undefined {
+    return decodeRow(text, this.#columns, { key, fingerprint: this.#fingerprint });
+  }
+}
+
+/** The names of all properties with columns that `exclude` takes out, with those of inline embeddables. */
+function excludedNames(meta: Meta, exclude: readonly string[]): Set<string> {
+  const props = meta.root.properties as Record<string, Prop>;
+  const names = exclude.flatMap((name) => {
+    const prop = Object.hasOwn(props, name) ? props[name] : undefined;
+    // without the version, a flush after a hit would overwrite what others have changed since
+    const needed =
+      prop && (prop.primary || name === meta.root.discriminatorColumn || name === meta.root.versionProperty);
+    if (!prop || needed) {
+      const problem = prop ? 'is needed to find or to update the row' : `is no property of ${meta.className}`;
+      throw new ConfigurationError(`The cache region of ${meta.className} excludes '${name}', which ${problem}.`, {
+        entity: meta.className,
+      });
+    }
+    return leafNames(prop);
+  });
+  return new Set(names);
+}
+
+function leafNames(prop: Prop): string[] {
+  return isInlineEmbedded(prop) ? Object.values(prop.embeddedProps).flatMap(leafNames) : [prop.name];
+}
+
+/** What must be the same for a stored row to mean the same. */
+function shapeOf(prop: Prop): unknown[] {
+  return [
+    prop.name,
+    columnsOfProp(prop),
+    prop.columnTypes ?? [],
+    prop.customType?.constructor.name ?? '',
+    prop.kind,
+    prop.runtimeType ?? '',
+  ];
+}

@@ -1,0 +1,234 @@
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
+import { ConfigurationError, MemoryStore, RedisStore, StoreError } from '../../src/index.js';
+import { GuardedStore } from '../../src/stores/GuardedStore.js';
+import { ControlledStore } from '../cache/support/ControlledStore.js';
+import { testPrefix, testRedisUrl } from '../harness/servers.js';
+
+const TIMEOUT_MS = 60;
+const region = 'r';
+const entry = (id: number | string) => ({ key: `${region}:o:${id}`, region });
+
+describe('a guarded store', () => {
+  let real: MemoryStore;
+  let controlled: ControlledStore;
+  let guarded: GuardedStore;
+  let failures: number;
+
+  beforeEach(() => {
+    real = new MemoryStore();
+    controlled = new ControlledStore(real);
+    failures = 0;
+    const onFailure = (): void => {
+      failures += 1;
+    };
+    guarded = new GuardedStore('main', controlled, { timeoutMs: TIMEOUT_MS, owned: false, onFailure });
+  });
+
+  afterEach(async () => {
+    controlled.heal();
+    await guarded.close();
+  });
+
+  /** Puts a value where any process may read it. */
+  async function put(id: number | string, value: string): Promise<void> {
+    const sequence = await real.guard(region);
+    await real.fillMany([{ key: entry(id).key, value, ttlMs: 60_000, permit: { kind: 'guard', region, sequence } }]);
+  }
+
+  const read = async (id: number | string): Promise<string | undefined> => {
+    const [result] = await guarded.readMany([entry(id)]);
+    return result!.kind === 'hit' ? result!.value : undefined;
+  };
+
+  const inStore = async (id: number | string): Promise<string | undefined> => {
+    const [result] = await real.readMany([entry(id).key]);
+    return result!.kind === 'hit' ? result!.value : undefined;
+  };
+
+  async function until(condition: () => Promise<boolean>): Promise<void> {
+    const end = Date.now() + 2_000;
+    while (!(await condition())) {
+      if (Date.now() > end) throw new Error('It did not happen within 2 s.');
+      await sleep(20);
+    }
+  }
+
+  it.each(['fail', 'hang'] as const)(
+    'answers reads with misses while its store %ss, and asks it no more',
+    async (trouble) => {
+      await put(1, 'x');
+      expect(await read(1)).toBe('x');
+      controlled[trouble]();
+      expect(await read(1)).toBeUndefined();
+      controlled.takeCalls();
+      expect(await read(1)).toBeUndefined();
+      expect(await guarded.guard(region, 1_000)).toBeUndefined();
+      expect(
+        await guarded.fillMany([{ ...entry(2), value: 'y', ttlMs: 1, permit: { kind: 'lease', token: 't' } }]),
+      ).toEqual([false]);
+      expect(controlled.takeCalls()).toEqual([]);
+      expect(failures).toBe(1);
+      controlled.heal();
+      await until(async () => (await read(1)) === 'x');
+    },
+  );
+
+  it('throws when a lock is not confirmed, at once while the store is known to be down', async () => {
+    controlled.hang();
+    await expect(guarded.lockMany([entry(1)], 'holder', 1_000)).rejects.toThrow(StoreError);
+    const startedAt = performance.now();
+    await expect(guarded.lockMany([entry(1)], 'holder', 1_000)).rejects.toThrow(/'main' did not confirm 'lock'/);
+    await expect(guarded.ping()).rejects.toThrow(StoreError);
+    expect(performance.now() - startedAt).toBeLessThan(TIMEOUT_MS);
+  });
+
+  it.each(['releaseMany', 'evictMany'] as const)(
+    'keeps what %s could not tell out of reads until it is told',
+    async (operation) => {
+      await put(1, 'old');
+      await put(2, 'other');
+      controlled.fail();
+      const told =
+        operation === 'evictMany' ? guarded.evictMany([entry(1)]) : guarded.releaseMany([entry(1)], 'holder');
+      expect(await told).toBe(false);
+      controlled.heal();
+      expect(await read(1)).toBeUndefined();
+      expect(await inStore(1)).toBe('old');
+      await until(async () => (await inStore(1)) === undefined);
+      await put(1, 'new');
+      await until(async () => (await read(1)) === 'new');
+      expect(await inStore(2)).toBe('other');
+    },
+  );
+
+  it('does not believe an answer that was under way when a change could not be told', async () => {
+    await put(1, 'old');
+    const reading = controlled.pauseNext('readMany', { when: 'after' });
+    const result = read(1);
+    await reading.reached;
+    controlled.fail('evictMany', 'ping');
+    await guarded.evictMany([entry(1)]);
+    reading.open();
+    expect(await result).toBeUndefined();
+  });
+
+  it('keeps owing what was owed anew while the first change was being told', async () => {
+    controlled.fail();
+    await guarded.evictMany([entry(1)]);
+    controlled.heal();
+    const telling = controlled.pauseNext('evictMany', { when: 'after' });
+    await telling.reached;
+    guarded.owe([entry(1)]);
+    await put(1, 'stale again');
+    telling.open();
+    await sleep(10);
+    expect(await read(1)).toBeUndefined();
+    await until(async () => (await inStore(1)) === undefined);
+  });
+
+  it('gives up a whole region when there is too much to remember', async () => {
+    await put('any', 'old');
+    await put('other', 'old');
+    controlled.fail();
+    await guarded.evictMany(Array.from({ length: 10_001 }, (_, index) => entry(index)));
+    controlled.heal();
+    expect(await read('any')).toBeUndefined();
+    await until(async () => (await inStore('any')) === undefined);
+    await put('any', 'new');
+    await until(async () => (await read('any')) === 'new');
+  });
+
+  it('tells thousands of changes one after the other, each within the time limit', async () => {
+    const ids = Array.from({ length: 3_000 }, (_, index) => index);
+    for (const id of [0, 2_999]) await put(id, 'old');
+    controlled.fail();
+    await guarded.evictMany(ids.map(entry));
+    controlled.heal();
+    controlled.delay(20);
+    await until(async () => (await inStore(0)) === undefined && (await inStore(2_999)) === undefined);
+    expect(await read(0)).toBeUndefined();
+  });
+
+  it('bypasses a region that could not be cleared until it is', async () => {
+    await put(1, 'old');
+    controlled.fail();
+    await expect(guarded.clear(region)).rejects.toThrow(StoreError);
+    controlled.heal();
+    expect(await read(1)).toBeUndefined();
+    await until(async () => (await inStore(1)) === undefined);
+    await put(1, 'new');
+    await until(async () => (await read(1)) === 'new');
+  });
+
+  it('takes its time to clear a region', async () => {
+    await put(1, 'old');
+    controlled.delay(3 * TIMEOUT_MS);
+    await guarded.clear(region);
+    expect(await inStore(1)).toBeUndefined();
+    expect(failures).toBe(0);
+  });
+
+  it('uses the last chance at its end to tell what it owes, and ends in time without', async () => {
+    await put(1, 'old');
+    controlled.fail();
+    await guarded.evictMany([entry(1)]);
+    controlled.heal();
+    await guarded.close();
+    expect(await inStore(1)).toBeUndefined();
+
+    const other = new GuardedStore('other', controlled, {
+      timeoutMs: TIMEOUT_MS,
+      owned: false,
+      onFailure: () => undefined,
+    });
+    controlled.hang();
+    await other.evictMany([entry(2)]);
+    const startedAt = performance.now();
+    await other.close();
+    expect(performance.now() - startedAt).toBeLessThan(TIMEOUT_MS + 100);
+  });
+
+  it('closes what was opened for it, and nothing else', async () => {
+    let closed = 0;
+    const store = Object.assign(new MemoryStore(), { close: async () => void (closed += 1) });
+    const options = { timeoutMs: TIMEOUT_MS, onFailure: () => undefined };
+    await new GuardedStore('handed in', store, { ...options, owned: false }).close();
+    expect(closed).toBe(0);
+    await new GuardedStore('opened', store, { ...options, owned: true }).close();
+    expect(closed).toBe(1);
+  });
+
+  it('passes on what is wrong with the configuration, and goes on', async () => {
+    const broken = Object.assign(new MemoryStore(), {
+      readMany: () => Promise.reject(new ConfigurationError('a package is missing')),
+    });
+    const store = new GuardedStore('broken', broken, {
+      timeoutMs: TIMEOUT_MS,
+      owned: false,
+      onFailure: () => (failures += 1),
+    });
+    await expect(store.readMany([entry(1)])).rejects.toThrow('a package is missing');
+    await expect(store.ping()).resolves.toBeUndefined();
+    expect(failures).toBe(0);
+  });
+
+  it('blames the store for nothing when it was this process that had no time', async () => {
+    const redis = new RedisStore(testRedisUrl());
+    const key = `${testPrefix()}:o:busy`;
+    // the connection and the scripts are there
+    await redis.readMany([key]);
+    await redis.lockMany([{ key, region }], 'holder', 100);
+    const store = new GuardedStore('redis', redis, { timeoutMs: 50, owned: true, onFailure: () => (failures += 1) });
+    for (let round = 0; round < 5; round++) {
+      const reading = store.readMany([{ key, region }]);
+      const locking = store.lockMany([{ key, region }], 'holder', 100);
+      await setImmediate();
+      const end = Date.now() + 150;
+      while (Date.now() < end);
+      await reading;
+      await locking;
+    }
+    expect(failures).toBe(0);
+    await store.close();
+  });
+});
