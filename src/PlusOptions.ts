@@ -1,0 +1,55 @@
+import {
+  refuseUnknown,
+  requireMilliseconds,
+  resolveRegion,
+  type RegionOptions,
+  type ResolvedRegion,
+} from './config/region-options.js';
+import { ConfigurationError } from './errors.js';
+import type { StoreSource } from './stores/open-store.js';
+
+/** Options of `PlusSubscriber`. All times are in milliseconds. */
+export interface PlusOptions {
+  /**
+   * Stores by alias: URLs (`memory://?maxEntries=10000`, `redis://…`, `rediss://…`), `CacheStore`s, or ioredis clients.
+   * `default` holds lookup entries, and the rows of regions that name no other. Default: `{ default: 'memory://' }`.
+   */
+  stores?: Readonly<Record<string, StoreSource>>;
+  /** Defaults for every region. */
+  regions?: RegionOptions;
+  /**
+   * Start of every key. Default: made from host, port and name of the database, so that two databases over one Redis
+   * never meet. Set it where processes reach one database under several names: they share entries, and tell each other
+   * of changes, only under one prefix.
+   */
+  prefix?: string;
+  /** The longest that a store may hold up a read or a commit, in milliseconds. Default: 250. */
+  timeout?: number;
+}
+
+/** Options of `PlusSubscriber` with nothing left open. */
+export interface ResolvedOptions {
+  readonly stores: Readonly<Record<string, StoreSource>>;
+  readonly regions: ResolvedRegion;
+  readonly prefix: string | undefined;
+  readonly timeout: number;
+}
+
+const plusOptionNames = new Set(['stores', 'regions', 'prefix', 'timeout']);
+
+/** @throws {ConfigurationError} for an unknown option or a value that can't work */
+export function resolveOptions(options: PlusOptions): ResolvedOptions {
+  refuseUnknown('PlusSubscriber', options, plusOptionNames);
+  const timeout = options.timeout ?? 250;
+  requireMilliseconds('PlusSubscriber', 'timeout', timeout);
+  if (options.prefix === '')
+    throw new ConfigurationError("The prefix of PlusSubscriber can't be empty: leave it out, or name one.");
+  const stores = { ...options.stores };
+  stores.default ??= 'memory://';
+  return {
+    stores,
+    regions: resolveRegion('regions of PlusSubscriber', options.regions ?? {}),
+    prefix: options.prefix,
+    timeout,
+  };
+}

@@ -1,0 +1,321 @@
+import {
+  Utils,
+  type EntityName,
+  type EventArgs,
+  type EventSubscriber,
+  type FlushEventArgs,
+  type TransactionEventArgs,
+} from '@mikro-orm/core';
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { lookupKeyText, originalKeyText, primaryKeyText } from './codec/primary-key.js';
+import { resolveOptions, type PlusOptions } from './PlusOptions.js';
+import { RegionDirectory } from './RegionDirectory.js';
+import { ConfigurationError } from './errors.js';
+import type { CallOptions } from './flows/call.js';
+import type { CacheSession } from './flows/cache-session.js';
+import { lockForGood, lockTouched, releaseTouched } from './flows/commit.js';
+import { primaryKeysOf } from './flows/find.js';
+import { LookupCache, readOnlyError } from './flows/LookupCache.js';
+import { TransactionRecord, TransactionRecords } from './invalidation/TransactionRecord.js';
+import { parseLookup } from './natural-keys/lookup.js';
+import { onOrmClose } from './orm/close.js';
+import type { EntityManager as AnyEntityManager } from './orm/context.js';
+import { schemaOf } from './orm/entities.js';
+import type { Meta } from './orm/metadata.js';
+import { newStatistics, sumStatistics, type Statistics } from './observability/statistics.js';
+import type { Region } from './stores/Region.js';
+
+/**
+ * The cache of an ORM, and what keeps it honest: register one as a subscriber, and give entities a cached repository.
+ *
+ * ```ts
+ * const plus = new PlusSubscriber({ stores: { default: 'memory://', redis: 'redis://localhost:6379' } });
+ * const orm = await MikroORM.init({ entities: [Tag], clientUrl, subscribers: [plus] });
+ * ```
+ *
+ * Rows that a transaction changes are soft-locked in their stores before its COMMIT and released after, so no reader
+ * can see or keep the old row. Event handlers never throw, but for `onStoreFailure: 'reject'` before a commit.
+ */
+export class PlusSubscriber implements EventSubscriber {
+  readonly #records = new TransactionRecords();
+  readonly #counters = new Map<string, Statistics>();
+  /** Failures of stores, which are no single entity's. */
+  readonly #ofStores = newStatistics();
+  readonly #regions: RegionDirectory;
+  /** Flushes without a transaction, by unit of work. */
+  readonly #bracketed = new WeakMap<object, TransactionRecord>();
+  /** Entities whose upsert is told by the flow that made it. */
+  readonly #ownUpserts = new WeakSet<object>();
+  #em: AnyEntityManager | undefined;
+
+  /**
+   * @throws {ConfigurationError} for an unknown option or a value that can't work; stores are opened at their first use
+   */
+  constructor(options: PlusOptions = {}) {
+    this.#regions = new RegionDirectory(resolveOptions(options), {
+      countersOf: (meta) => this.countersOf(meta),
+      onStoreFailure: () => {
+        this.#ofStores.storeFailures += 1;
+      },
+    });
+  }
+
+  /** The instance registered with the ORM of an EntityManager. */
+  static of(em: EntityManager): PlusSubscriber | undefined {
+    for (const subscriber of em.getEventManager().getSubscribers()) {
+      if (subscriber instanceof PlusSubscriber) return subscriber;
+    }
+    return undefined;
+  }
+
+  /**
+   * Counters of lookups since start, of one entity class or of all.
+   *
+   * @returns a copy: `{ lookups, identityMapHits, nearCacheHits, storeHits, databaseHits, created, updated, racesLost,
+   *   fills, refusedFills, softLocks, evictions, storeFailures }`
+   */
+  statistics<E extends object>(entity?: EntityName<E>): Statistics {
+    if (entity === undefined) return sumStatistics([...this.#counters.values(), this.#ofStores]);
+    return { ...(this.#counters.get(Utils.className(entity)) ?? newStatistics()) };
+  }
+
+  /**
+   * Removes an entity from the cache, for writes that the library can't see. Reads that began before can't put the old
+   * row back. What the store can't be told of is kept out of this process's reads, and removed when the store is back.
+   *
+   * @param target its primary key (an array or object if composite), or a lookup, which asks the database for the key
+   * @throws {ConfigurationError} when no EntityManager of the ORM has been used with this subscriber yet
+   */
+  async evict<E extends object>(entity: EntityName<E>, target: unknown): Promise<void> {
+    const em = this.#usedEntityManager().fork();
+    const meta = em.getMetadata().get(entity) as unknown as Meta;
+    const where = Utils.isPlainObject(target) ? target : keyObject(meta, target);
+    await this.evictWhere(em, meta, em.schema, where);
+  }
+
+  /**
+   * Removes all rows of one entity class from the cache, or of all cached ones.
+   *
+   * @throws {StoreError} when a store doesn't confirm it; its rows are bypassed in this process until it does
+   */
+  async evictAll<E extends object>(entity?: EntityName<E>): Promise<void> {
+    const em = this.#usedEntityManager();
+    const metas = entity === undefined ? [...em.getMetadata()] : [em.getMetadata().get(entity)];
+    for (const meta of metas as unknown as Meta[]) await this.evictRegion(em, meta);
+  }
+
+  /**
+   * Answers if every store answers.
+   *
+   * @throws {StoreError} naming the first that doesn't
+   */
+  async ping(): Promise<void> {
+    await this.#regions.ping();
+  }
+
+  /**
+   * Closes the stores that were opened from URLs; `orm.close()` calls it. The next use opens them again.
+   */
+  async close(): Promise<void> {
+    await this.#regions.close();
+  }
+
+  /** @internal the counters of an entity class */
+  countersOf(meta: Meta): Statistics {
+    let counters = this.#counters.get(meta.className);
+    if (!counters) this.#counters.set(meta.className, (counters = newStatistics()));
+    return counters;
+  }
+
+  /** @internal what a cached repository's call may do with the cache */
+  openSession(
+    em: AnyEntityManager,
+    meta: Meta,
+    schema: string | undefined,
+    options: CallOptions,
+  ): CacheSession | undefined {
+    const region = this.#regionOf(em, meta);
+    if (!region) return undefined;
+    const refresh = options.refresh === true;
+    return new LookupCache({
+      em,
+      meta,
+      schema,
+      refresh,
+      region,
+      hints: this.#regions.hints,
+      records: this.#records,
+      ownUpserts: this.#ownUpserts,
+    });
+  }
+
+  /** @internal removes what the database says a lookup means, and what the cache says it means: the row may be gone */
+  async evictWhere(em: AnyEntityManager, meta: Meta, schema: string | undefined, where: unknown): Promise<void> {
+    const region = this.#regionOf(em, meta);
+    if (!region) return;
+    const lookup = parseLookup(meta, where, em.getPlatform());
+    const primaryKey = lookupKeyText(lookup);
+    if (primaryKey !== undefined) return this.evictKeys(em, meta, schema, [primaryKey]);
+    const hint = { key: region.lookupKey(effectiveSchema(em, meta, schema), lookup), region: region.hintRegion };
+    const [cached] = await this.#regions.hints.readMany([hint]);
+    const keys = new Set(await primaryKeysOf(em, meta, schema, where));
+    if (cached?.kind === 'hit') keys.add(cached.value);
+    await this.evictKeys(em, meta, schema, [...keys]);
+  }
+
+  /** @internal removes rows by primary key text; in a transaction, which may have changed them, at its commit too */
+  async evictKeys(
+    em: AnyEntityManager,
+    meta: Meta,
+    schema: string | undefined,
+    primaryKeys: readonly string[],
+  ): Promise<void> {
+    const region = this.#regionOf(em, meta);
+    if (!region || primaryKeys.length === 0) return;
+    const keys = primaryKeys.map((key) => region.objectKey(effectiveSchema(em, meta, schema), key));
+    const record = this.#records.of(em.getTransactionContext());
+    for (const key of keys) record?.touch(region, key);
+    region.statistics.evictions += keys.length;
+    await region.store.evictMany(keys.map((key) => ({ key, region: region.name })));
+    region.near?.drop(keys);
+  }
+
+  /** @internal removes all rows of a table; in a transaction, which may have changed them, after its commit too */
+  async evictRegion(em: AnyEntityManager, meta: Meta): Promise<void> {
+    const region = this.#regionOf(em, meta);
+    if (!region) return;
+    this.#records.of(em.getTransactionContext())?.cleared.add(region);
+    region.statistics.evictions += 1;
+    const hints = this.#regions.hints;
+    await region.store.clear(region.name);
+    if (hints !== region.store) await hints.clear(region.name);
+    region.near?.dropAll();
+  }
+
+  beforeTransactionStart(args: TransactionEventArgs): void {
+    this.#records.beforeStart(args);
+  }
+
+  afterTransactionStart(args: TransactionEventArgs): void {
+    this.#records.afterStart(args);
+  }
+
+  async beforeTransactionCommit(args: TransactionEventArgs): Promise<void> {
+    const record = this.#records.ofEnding(args.transaction);
+    if (record) await lockTouched(record);
+  }
+
+  async afterTransactionCommit(args: TransactionEventArgs): Promise<void> {
+    await this.#end(args, 'committed');
+  }
+
+  async afterTransactionRollback(args: TransactionEventArgs): Promise<void> {
+    await this.#end(args, 'rolled-back');
+  }
+
+  async beforeUpdate(args: EventArgs<object>): Promise<void> {
+    this.#refuseReadOnly(args);
+    await this.#touch(args);
+  }
+
+  beforeUpsert(args: EventArgs<object>): void {
+    this.#refuseReadOnly(args);
+  }
+
+  async beforeDelete(args: EventArgs<object>): Promise<void> {
+    await this.#touch(args);
+  }
+
+  async afterUpsert(args: EventArgs<object>): Promise<void> {
+    if (this.#ownUpserts.delete(args.entity)) return;
+    await this.#touch(args);
+  }
+
+  async afterFlush(args: FlushEventArgs): Promise<void> {
+    await this.#endBracket(args.uow);
+  }
+
+  async #end(args: TransactionEventArgs, outcome: 'committed' | 'rolled-back'): Promise<void> {
+    const record = this.#records.ofEnding(args.transaction);
+    if (!record) return;
+    this.#records.end(args.transaction);
+    await releaseTouched(record, outcome);
+  }
+
+  /** @throws {ReadOnlyRegionError} for an update of a row that is promised never to change */
+  #refuseReadOnly(args: EventArgs<object>): void {
+    const region = this.#regionOf(args.em as unknown as AnyEntityManager, args.meta as Meta);
+    if (region?.options.strategy === 'read-only') throw readOnlyError(args.meta.className);
+  }
+
+  /** Notes the row of a flush's change; without a transaction around it, it is soft-locked at once. */
+  async #touch(args: EventArgs<object>): Promise<void> {
+    const em = args.em as unknown as AnyEntityManager;
+    const region = this.#regionOf(em, args.meta as Meta);
+    if (!region) return;
+    const schema = schemaOf(em, args.entity);
+    const texts = new Set(
+      [primaryKeyText(args.entity), originalKeyText(args.changeSet)].filter((text) => text !== undefined),
+    );
+    const keys = [...texts].map((text) => region.objectKey(schema, text));
+    const transaction = em.getTransactionContext();
+    const isCommitted = !transaction && args.changeSet === undefined;
+    if (isCommitted) {
+      // an upsert outside a transaction: there is nothing left to lock or to refuse
+      return releaseTouched(recordOf(region, keys), 'committed');
+    }
+    const record = transaction ? this.#records.of(transaction) : this.#bracket(em.getUnitOfWork(false));
+    if (!record) {
+      // a transaction whose end won't be seen: the locks are left to run out
+      return lockForGood(recordOf(region, keys));
+    }
+    for (const key of keys) record.touch(region, key);
+    if (!transaction) await lockTouched(record);
+  }
+
+  #bracket(write: object): TransactionRecord {
+    let record = this.#bracketed.get(write);
+    if (!record) this.#bracketed.set(write, (record = new TransactionRecord()));
+    return record;
+  }
+
+  async #endBracket(write: object): Promise<void> {
+    const record = this.#bracketed.get(write);
+    if (!record) return;
+    this.#bracketed.delete(write);
+    await releaseTouched(record, 'committed');
+  }
+
+  #regionOf(em: AnyEntityManager, meta: Meta): Region | undefined {
+    this.#attach(em);
+    return this.#regions.of(em, meta);
+  }
+
+  #attach(em: AnyEntityManager): void {
+    if (this.#em) return;
+    this.#em = em;
+    onOrmClose(em, () => this.close());
+  }
+
+  #usedEntityManager(): AnyEntityManager {
+    if (this.#em) return this.#em;
+    throw new ConfigurationError(
+      'PlusSubscriber has not met its ORM yet, since no cached repository was used: use repository.evict() or repository.evictAll().',
+    );
+  }
+}
+
+function effectiveSchema(em: AnyEntityManager, meta: Meta, schema: string | undefined): string | undefined {
+  return em.getDriver().getSchemaName(meta, schema === undefined ? {} : { schema });
+}
+
+function keyObject(meta: Meta, key: unknown): Record<string, unknown> {
+  const values = meta.primaryKeys.length === 1 ? [key] : (key as unknown[]);
+  return Object.fromEntries(meta.primaryKeys.map((name, index) => [name, values[index]]));
+}
+
+function recordOf(region: Region, keys: readonly string[]): TransactionRecord {
+  const record = new TransactionRecord();
+  for (const key of keys) record.touch(region, key);
+  return record;
+}

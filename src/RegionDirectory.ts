@@ -1,0 +1,154 @@
+import { databasePrefix, regionName } from './codec/keys.js';
+import { unnameableReason } from './codec/primary-key.js';
+import { declaredRegion, isRegionDeclared } from './config/cache-region.js';
+import { resolveRegion, type ResolvedRegion } from './config/region-options.js';
+import { ConfigurationError } from './errors.js';
+import { InvalidationChannel } from './near-cache/InvalidationChannel.js';
+import { NearCache } from './near-cache/NearCache.js';
+import { publish } from './observability/channels.js';
+import type { Statistics } from './observability/statistics.js';
+import { databaseOf, type EntityManager } from './orm/context.js';
+import { classesOfTable, uncacheableReason, type Meta } from './orm/metadata.js';
+import type { ResolvedOptions } from './PlusOptions.js';
+import { CACHED } from './repositories/traits.js';
+import { GuardedStore } from './stores/GuardedStore.js';
+import { openStore, type StoreSource } from './stores/open-store.js';
+import { Region } from './stores/Region.js';
+
+/** Where a {@link RegionDirectory} tells what happens. */
+export interface RegionDirectoryHost {
+  countersOf(meta: Meta): Statistics;
+  onStoreFailure(): void;
+}
+
+/** The regions of an ORM's tables, and the stores and near caches that they share; each is opened at its first use. */
+export class RegionDirectory {
+  readonly #options: ResolvedOptions;
+  readonly #host: RegionDirectoryHost;
+  /** By the root class of a table; `null` for tables without a region. */
+  #regions = new WeakMap<Meta, Region | null>();
+  #stores = new Map<string, GuardedStore>();
+  #channels = new Map<string, InvalidationChannel>();
+  #near: NearCache[] = [];
+
+  constructor(options: ResolvedOptions, host: RegionDirectoryHost) {
+    this.#options = options;
+    this.#host = host;
+  }
+
+  /**
+   * The region of an entity's table, if a repository of the table is cached and its rows can be.
+   *
+   * @throws {ConfigurationError} for options that can't work
+   */
+  of(em: EntityManager, meta: Meta): Region | undefined {
+    const root = meta.root;
+    let region = this.#regions.get(root);
+    if (region === undefined) {
+      region = this.#open(em, root) ?? null;
+      this.#regions.set(root, region);
+    }
+    return region ?? undefined;
+  }
+
+  /** The store of lookup entries. */
+  get hints(): GuardedStore {
+    return this.#store('default');
+  }
+
+  async ping(): Promise<void> {
+    for (const alias of Object.keys(this.#options.stores)) await this.#store(alias).ping();
+  }
+
+  /** Closes what was opened here; the next use opens it again. */
+  async close(): Promise<void> {
+    const [stores, channels, near] = [this.#stores, this.#channels, this.#near];
+    this.#stores = new Map();
+    this.#channels = new Map();
+    this.#near = [];
+    this.#regions = new WeakMap();
+    for (const cache of near) cache.close();
+    for (const channel of channels.values()) channel.close();
+    await Promise.all([...stores.values()].map((store) => store.close()));
+  }
+
+  #open(em: EntityManager, root: Meta): Region | undefined {
+    const cached = classesOfTable(root, em.getMetadata()).some(
+      (meta) => isRegionDeclared(meta) || isCachedRepository(em, meta),
+    );
+    if (!cached || (uncacheableReason(root) ?? unnameableReason(root)) !== undefined) return undefined;
+    const options = resolveRegion(`The cache region of ${root.className}`, declaredRegion(root), this.#options.regions);
+    const store = this.#store(options.store, root.className);
+    if (options.strategy === 'read-write' && !store.store.capabilities.softLocks) {
+      throw new ConfigurationError(
+        `The store '${options.store}' has no soft locks, so it can't keep the promise of the 'read-write' region of ` +
+          `${root.className}: use another store, or the strategy 'nonstrict-read-write' or 'read-only'.`,
+        { entity: root.className },
+      );
+    }
+    const prefix = this.#prefix(em);
+    const name = regionName(prefix, root);
+    const near = options.nearCache && this.#openNear(prefix, name, options);
+    return new Region(root, { name, options, store, near, statistics: this.#host.countersOf(root) });
+  }
+
+  #openNear(prefix: string, name: string, options: ResolvedRegion): NearCache {
+    const near = new NearCache({
+      channel: this.#channel(prefix, options.store),
+      prefix: `${name}:o:`,
+      maxEntries: options.nearCache!.maxEntries,
+      ttlMs: options.nearCache!.ttl,
+      maxStalenessMs: options.maxStaleness,
+    });
+    this.#near.push(near);
+    return near;
+  }
+
+  #channel(prefix: string, alias: string): InvalidationChannel {
+    const key = `${alias}\0${prefix}`;
+    let channel = this.#channels.get(key);
+    if (!channel) {
+      channel = new InvalidationChannel({
+        store: this.#store(alias).store,
+        source: this.#source(alias, 'a near cache'),
+        prefix,
+        onLost: (error) => publish('store', { store: alias, operation: 'tracking', error }),
+      });
+      this.#channels.set(key, channel);
+    }
+    return channel;
+  }
+
+  #prefix(em: EntityManager): string {
+    if (this.#options.prefix !== undefined) return this.#options.prefix;
+    const { host, port, name } = databaseOf(em);
+    return databasePrefix(host, port, name);
+  }
+
+  #store(alias: string, user = 'PlusSubscriber'): GuardedStore {
+    let store = this.#stores.get(alias);
+    if (!store) {
+      const source = this.#source(alias, user);
+      store = new GuardedStore(alias, openStore(source), {
+        timeoutMs: this.#options.timeout,
+        owned: typeof source === 'string',
+        onFailure: () => this.#host.onStoreFailure(),
+      });
+      this.#stores.set(alias, store);
+    }
+    return store;
+  }
+
+  #source(alias: string, user: string): StoreSource {
+    const source = Object.hasOwn(this.#options.stores, alias) ? this.#options.stores[alias] : undefined;
+    if (source !== undefined) return source;
+    throw new ConfigurationError(
+      `There is no store '${alias}' for ${user}: known are ${Object.keys(this.#options.stores).join(', ')}.`,
+    );
+  }
+}
+
+function isCachedRepository(em: EntityManager, meta: Meta): boolean {
+  const repository = em.config.getRepositoryClass(meta.repository) as { prototype: object };
+  return Reflect.get(repository.prototype, CACHED) === true;
+}

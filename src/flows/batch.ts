@@ -1,0 +1,80 @@
+import type { Lookup } from '../natural-keys/lookup.js';
+import type { Row } from '../orm/context.js';
+import type { ServedBy } from '../observability/channels.js';
+import type { Data } from './call.js';
+
+/** One lookup of a call, and the values of the row to create when it finds nothing. */
+export interface Request {
+  readonly lookup: Lookup;
+  readonly defaults: Readonly<Data>;
+}
+
+/** The row of a lookup, and whether this call created it. */
+export type Got = [entity: object, created: boolean];
+
+/** How a lookup was answered. */
+export interface Answer {
+  readonly entity: object;
+  readonly servedBy: ServedBy;
+  readonly created: boolean;
+  /** Whether an existing row was changed. */
+  readonly updated: boolean;
+  /** Whether another writer created the row while this call was about to. */
+  readonly raceLost: boolean;
+  /** The raw row, when a statement of ours returned it. */
+  readonly row: Row | undefined;
+}
+
+type GivenAnswer = Pick<Answer, 'entity' | 'servedBy'> & Partial<Answer>;
+
+/** One distinct lookup of a call. */
+export class Entry {
+  readonly lookup: Lookup;
+  readonly defaults: Readonly<Data>;
+  answer: Answer | undefined;
+  /** Whether its unique key belongs to a row that differs in the rest of the lookup. */
+  isTaken = false;
+
+  constructor(request: Request) {
+    this.lookup = request.lookup;
+    this.defaults = request.defaults;
+  }
+
+  answerWith(given: GivenAnswer): void {
+    this.answer = { created: false, updated: false, raceLost: false, row: undefined, ...given };
+  }
+}
+
+/** The lookups of one call: each distinct one once, answered step by step. */
+export class Batch {
+  readonly entries: readonly Entry[];
+  readonly #order: readonly Entry[];
+
+  /** A lookup that is named twice is one entry; the last request's defaults win. */
+  constructor(requests: readonly Request[]) {
+    const entries = new Map<string, Entry>();
+    const keys = requests.map(({ lookup }) => `${lookup.shape}\0${lookup.text}`);
+    requests.forEach((request, index) => entries.set(keys[index]!, new Entry(request)));
+    this.entries = [...entries.values()];
+    this.#order = keys.map((key) => entries.get(key)!);
+  }
+
+  /** The entries that nobody has answered yet. */
+  open(): Entry[] {
+    return this.entries.filter(({ answer }) => answer === undefined);
+  }
+
+  entities(): object[] {
+    return this.entries.flatMap(({ answer }) => (answer ? [answer.entity] : []));
+  }
+
+  /** The answers in the order of the requests; `created` is true for the first request of a created row only. */
+  results(): Got[] {
+    const told = new Set<Entry>();
+    return this.#order.map((entry) => {
+      const first = !told.has(entry);
+      told.add(entry);
+      return [entry.answer!.entity, entry.answer!.created && first];
+    });
+  }
+}

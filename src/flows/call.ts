@@ -1,0 +1,65 @@
+import type { FilterQuery } from '@mikro-orm/core';
+import type { CacheSession } from './cache-session.js';
+import type { EntityManager } from '../orm/context.js';
+import type { Statistics } from '../observability/statistics.js';
+import type { Meta } from '../orm/metadata.js';
+import type { Target } from '../sql/parts.js';
+
+/** Data by property name. */
+export type Data = Record<string, unknown>;
+
+/** Options of a lookup after the repository has checked them; what MikroORM knows is passed on to it. */
+export interface CallOptions {
+  readonly refresh?: boolean;
+  readonly schema?: string;
+  readonly populate?: unknown;
+  readonly lockMode?: unknown;
+  readonly filters?: unknown;
+  readonly signal?: AbortSignal;
+  readonly lookup?: FilterQuery<object>;
+  readonly serialize?: boolean;
+}
+
+/** The application's `createEntity()`, when its repository class overrides ours. */
+export type CreateEntity = (data: Data, context: CreationContext) => Promise<object>;
+
+/** One call of a repository method: who asks, for what entity, and how. */
+export interface Call {
+  readonly em: EntityManager;
+  readonly meta: Meta;
+  readonly target: Target;
+  readonly options: CallOptions;
+  /** Whether the class may open a transaction or savepoint of its own. */
+  readonly atomic: boolean;
+  readonly createEntity: CreateEntity | undefined;
+  readonly cache: CacheSession | undefined;
+  readonly statistics: Statistics | undefined;
+}
+
+const handle = Symbol('creation');
+
+/**
+ * What {@link createEntity} gets beside the data. Pass it on to `super.createEntity()` as it is.
+ */
+export class CreationContext {
+  /** The EntityManager that the row is created with. */
+  readonly em: EntityManager;
+  /** The lookup that found nothing. */
+  readonly where: Readonly<Data>;
+  readonly [handle]: CreationHandle;
+
+  constructor(call: Call, creation: CreationHandle, where: Readonly<Data>) {
+    this.em = call.em;
+    this.where = where;
+    this[handle] = creation;
+  }
+}
+
+/** What the library keeps to itself in a {@link CreationContext}. */
+export interface CreationHandle {
+  insert(data: Data): Promise<object>;
+}
+
+export function handleOf(context: CreationContext): CreationHandle {
+  return context[handle];
+}

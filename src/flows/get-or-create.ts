@@ -1,0 +1,111 @@
+import { missingKeyError, planFor } from '../natural-keys/plan.js';
+import { findManaged, noteManaged } from '../natural-keys/managed.js';
+import { driverOf, run } from '../orm/context.js';
+import { inUnit } from '../orm/unit.js';
+import { advisoryLock } from '../sql/advisory-lock.js';
+import { Batch, type Entry, type Got, type Request } from './batch.js';
+import type { Call } from './call.js';
+import { createRows } from './create.js';
+import { findRows, needsHost, populate, TAKEN } from './find.js';
+import { reportLookups } from './report.js';
+
+/**
+ * The way of a lookup: identity map, cache, database, creation, and the database again when a race was lost. Each step
+ * takes what the steps before it left open, all of it at once: a single lookup is a batch of one.
+ */
+export async function getOrCreate(call: Call, requests: readonly Request[]): Promise<Got[]> {
+  const startedAt = performance.now();
+  requireKeys(call, requests);
+  const batch = new Batch(requests);
+  const byHost = await needsHost(call);
+  const cache = byHost ? undefined : call.cache;
+  if (!byHost && !call.options.refresh) lookInIdentityMap(call, batch);
+  await cache?.read(batch);
+  await lookInDatabase(call, batch, cache?.extraColumns);
+  await createMissing(call, batch);
+  await cache?.fill(batch);
+  await populate(call, batch.entities());
+  reportLookups(call, batch, startedAt);
+  return batch.results();
+}
+
+/** Refuses lookups whose row could be created twice, before anything is sent. */
+function requireKeys(call: Call, requests: readonly Request[]): void {
+  if (call.options.serialize) return;
+  for (const { lookup } of requests) {
+    if (lookup.parts.length > 0 && !planFor(driverOf(call.em), lookup).key)
+      throw missingKeyError(driverOf(call.em), lookup);
+  }
+}
+
+function lookInIdentityMap(call: Call, batch: Batch): void {
+  for (const entry of batch.open()) {
+    const entity = findManaged(call.em, entry.lookup, call.target.schema);
+    if (entity) entry.answerWith({ entity, servedBy: 'identity-map' });
+  }
+}
+
+async function lookInDatabase(call: Call, batch: Batch, extraColumns = '', raceLost = false): Promise<void> {
+  const open = batch.open();
+  const found = await findRows(
+    call,
+    open.map(({ lookup }) => lookup),
+    extraColumns,
+  );
+  open.forEach((entry, index) => {
+    const match = found[index];
+    entry.isTaken = match === TAKEN;
+    if (!match || match === TAKEN) return;
+    noteManaged(call.em, entry.lookup, call.target.schema, match.entity);
+    entry.answerWith({ entity: match.entity, row: match.row, servedBy: 'database', raceLost });
+  });
+}
+
+/**
+ * Creates what was not found. A taken key means that another writer was faster: its row is there to be read now. When
+ * it is gone again, or doesn't match the whole lookup, the second try is followed by a plain insert, which succeeds or
+ * tells by its own exception which constraint stands in the way.
+ */
+async function createMissing(call: Call, batch: Batch): Promise<void> {
+  // first what can't succeed, so that a batch that fails has stored nothing
+  await createEntries(
+    call,
+    batch.open().filter(({ isTaken }) => isTaken),
+    'fail',
+  );
+  for (const onConflict of ['yield', 'yield', 'fail'] as const) {
+    const open = batch.open();
+    if (open.length === 0) return;
+    const { keyed, keyless } = splitByKey(call, open);
+    for (const entry of keyless) await createUnderLock(call, entry);
+    await createEntries(call, keyed, onConflict);
+    await lookInDatabase(call, batch, '', true);
+  }
+}
+
+async function createEntries(call: Call, entries: readonly Entry[], onConflict: 'yield' | 'fail'): Promise<void> {
+  const created = await createRows(call, entries, { onConflict, hooks: 'fire' });
+  entries.forEach((entry, index) => {
+    const row = created[index];
+    if (row) entry.answerWith({ ...row, servedBy: 'database', created: true });
+  });
+}
+
+function splitByKey(call: Call, entries: readonly Entry[]): { keyed: Entry[]; keyless: Entry[] } {
+  const { keyed = [], keyless = [] } = Object.groupBy(entries, ({ lookup }) =>
+    planFor(driverOf(call.em), lookup).key ? 'keyed' : 'keyless',
+  );
+  return { keyed, keyless };
+}
+
+/** Without a unique key an advisory lock keeps others out from the last look until the transaction's end. */
+async function createUnderLock(call: Call, entry: Entry): Promise<void> {
+  const work = async (): Promise<void> => {
+    await run(call.em, advisoryLock(call.target, entry.lookup), call.options);
+    const [found] = await findRows(call, [entry.lookup]);
+    if (found && found !== TAKEN) return entry.answerWith({ ...found, servedBy: 'database', raceLost: true });
+    const [created] = await createRows(call, [entry], { onConflict: 'fail', hooks: 'fire' });
+    entry.answerWith({ ...created!, servedBy: 'database', created: true });
+  };
+  await (call.em.isInTransaction() && !call.atomic ? work() : inUnit(call.em, work));
+}

@@ -1,0 +1,85 @@
+import type { Transaction } from '@mikro-orm/core';
+import { randomUUID } from 'node:crypto';
+import type { Region } from '../stores/Region.js';
+
+/** A cache entry of a row that a transaction wrote. */
+export interface TouchedEntry {
+  readonly region: Region;
+  readonly key: string;
+  /** The row as committed, when it is known that nothing else in the transaction changes it. */
+  readonly value: string | undefined;
+}
+
+/** What one transaction, from its BEGIN to its end and with all its savepoints, did to cached rows. */
+export class TransactionRecord {
+  /** Names this transaction among the holders of soft locks. */
+  readonly holder = randomUUID();
+  readonly #touched = new Map<string, TouchedEntry>();
+  /** Whether the cache may answer inside; asked of the server once. */
+  cacheable: Promise<boolean> | undefined;
+  /** Stores whose locks are confirmed; only those may be written through. */
+  readonly locked = new Set<unknown>();
+  /** Regions of which anything may have changed; removed whole after the commit. */
+  readonly cleared = new Set<Region>();
+
+  /** Notes a row that was written. Written twice, its first value is no longer what is committed. */
+  touch(region: Region, key: string, value?: string): void {
+    this.#touched.set(key, { region, key, value: this.#touched.has(key) ? undefined : value });
+  }
+
+  hasTouched(region: Region, key: string): boolean {
+    return this.#touched.has(key) || this.cleared.has(region);
+  }
+
+  touched(): TouchedEntry[] {
+    return [...this.#touched.values()];
+  }
+}
+
+interface StartEvent {
+  readonly em: object;
+  readonly transaction?: unknown;
+}
+
+/**
+ * Finds the record of a transaction from any of its savepoints. MikroORM doesn't tell the root of a savepoint, but its
+ * events do: before the start of one, the transaction around it; after, its own.
+ */
+export class TransactionRecords {
+  readonly #starting = new WeakMap<object, object | undefined>();
+  readonly #parents = new WeakMap<object, object>();
+  readonly #records = new WeakMap<object, TransactionRecord>();
+
+  beforeStart({ em, transaction }: StartEvent): void {
+    this.#starting.set(em, transaction as object | undefined);
+  }
+
+  afterStart({ em, transaction }: StartEvent): void {
+    if (typeof transaction !== 'object' || transaction === null) return;
+    const parent = this.#starting.get(em);
+    this.#starting.delete(em);
+    if (!isSavepoint(transaction)) this.#records.set(transaction, new TransactionRecord());
+    else if (parent) this.#parents.set(transaction, parent);
+  }
+
+  /** The record of a transaction or savepoint; `undefined` for one whose start was not seen. */
+  of(transaction: Transaction | undefined): TransactionRecord | undefined {
+    let current = transaction as object | undefined;
+    while (current && isSavepoint(current)) current = this.#parents.get(current);
+    return current && this.#records.get(current);
+  }
+
+  /** The record of a transaction that is ending; `undefined` at the end of a savepoint. */
+  ofEnding(transaction: unknown): TransactionRecord | undefined {
+    if (typeof transaction !== 'object' || transaction === null || isSavepoint(transaction)) return undefined;
+    return this.#records.get(transaction);
+  }
+
+  end(transaction: unknown): void {
+    this.#records.delete(transaction as object);
+  }
+}
+
+function isSavepoint(transaction: object): boolean {
+  return 'savepointName' in transaction && transaction.savepointName !== undefined;
+}
