@@ -1,0 +1,48 @@
+import type { CheckerReport } from './checker.js';
+import type { Finding } from './judge.js';
+
+/** What must not happen, in words; empty for a good run. */
+export function problemsOf(report: CheckerReport): string[] {
+  const { stale, dirty, readErrors, unhandled, stuck } = report;
+  const problems: string[] = [];
+  if (stale.length > 0) problems.push(`${stale.length} stale reads, up to ${worst(stale)} ms`);
+  if (dirty.length > 0) problems.push(`${dirty.length} reads of versions that were rolled back`);
+  for (const [error, count] of Object.entries(readErrors)) problems.push(`a read failed ${count} times: ${error}`);
+  problems.push(...unhandled);
+  for (const name of stuck) problems.push(`${name} did not end by itself`);
+  return problems;
+}
+
+/** The report for a reader at a terminal. */
+export function print(report: CheckerReport): string {
+  const { options, stale, late, leftovers, stepsBack, dirty, statistics } = report;
+  const { seed, seconds, readers, writers, rows, strategy, onStoreFailure, broken } = options;
+  const finding = (list: readonly Finding[]): string =>
+    list.length === 0 ? '0' : `${list.length}, worst ${worst(list)} ms`;
+  return [
+    `seed ${seed}, ${seconds} s, ${readers} readers and ${writers} writers over ${rows} rows, ${strategy}, ` +
+      `onStoreFailure '${onStoreFailure}'${broken ? `, broken: ${broken}` : ''}`,
+    `reads         ${report.reads}, of them ${report.hits} from the store`,
+    `writes        ${counts(report.writes)}`,
+    `faults        ${counts(report.faults)}`,
+    `store         ${statistics.fills} fills, ${statistics.refusedFills} refused, ${statistics.softLocks} soft locks, ` +
+      `${statistics.storeFailures} failures, ${report.evicted} evicted by Redis`,
+    `stale reads   ${finding(stale)}`,
+    `late reads    ${finding(late)} (the store could not be told, and was not overdue)`,
+    `leftovers     ${finding(leftovers)} (old rows in the end, of writes that nobody was told of)`,
+    `steps back    ${finding(stepsBack)} (older than an earlier read, of writes not yet acknowledged)`,
+    `dirty reads   ${finding(dirty)}`,
+    `write errors  ${counts(report.writeErrors)}`,
+    ...report.traces.map((trace) => `\n${trace}`),
+    ...problemsOf(report).map((problem) => `PROBLEM: ${problem}`),
+  ].join('\n');
+}
+
+function worst(list: readonly Finding[]): string {
+  return Math.max(...list.map(({ staleMs }) => staleMs)).toFixed(1);
+}
+
+function counts(counters: Readonly<Record<string, number>>): string {
+  const entries = Object.entries(counters).toSorted(([left], [right]) => (left < right ? -1 : 1));
+  return entries.length === 0 ? 'none' : entries.map(([name, count]) => `${name} ${count}`).join(', ');
+}
