@@ -1,0 +1,38 @@
+import { Migration } from '@mikro-orm/migrations';
+
+export class Migration20261123000000_demo extends Migration {
+  override name = 'Migration20261123000000_demo';
+
+  override up(): void | Promise<void> {
+    this.addSql(`create table "demo_basket" ("id" serial primary key, "label" varchar(255) not null);`);
+    this.addSql(`alter table "demo_basket" add constraint "demo_basket_label_unique" unique ("label");`);
+
+    this.addSql(
+      `create table "demo_basket_item" ("id" serial primary key, "basket_id" int not null, "name" varchar(255) not null);`,
+    );
+    this.addSql(
+      `alter table "demo_basket_item" add constraint "demo_basket_item_basket_id_name_unique" unique ("basket_id", "name");`,
+    );
+
+    this.addSql(
+      `create table "demo_setting" ("id" serial primary key, "name" varchar(255) not null, "value" varchar(255) not null default 'unset');`,
+    );
+    this.addSql(`alter table "demo_setting" add constraint "demo_setting_name_unique" unique ("name");`);
+
+    this.addSql(`create table "demo_tag" ("id" serial primary key, "name" varchar(255) not null, "weight" int null);`);
+    this.addSql(`alter table "demo_tag" add constraint "demo_tag_name_unique" unique ("name");`);
+
+    this.addSql(
+      `alter table "demo_basket_item" add constraint "demo_basket_item_basket_id_foreign" foreign key ("basket_id") references "demo_basket" ("id");`,
+    );
+  }
+
+  override down(): void | Promise<void> {
+    this.addSql(`alter table "demo_basket_item" drop constraint "demo_basket_item_basket_id_foreign";`);
+
+    this.addSql(`drop table if exists "demo_basket" cascade;`);
+    this.addSql(`drop table if exists "demo_basket_item" cascade;`);
+    this.addSql(`drop table if exists "demo_setting" cascade;`);
+    this.addSql(`drop table if exists "demo_tag" cascade;`);
+  }
+}
