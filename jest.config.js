@@ -16,7 +16,8 @@ export default {
   roots: ['<rootDir>/tests'],
   testMatch: ['**/*.test.ts'],
   testEnvironment: '<rootDir>/tests/harness/environment.js',
-  testTimeout: 60_000,
+  // what a test waits for has limits of its own; this one only ends what hangs, also on a slow and busy machine
+  testTimeout: 240_000,
   maxWorkers: 3,
   // a worker with a large heap spends its time collecting garbage: a new one is faster
   workerIdleMemoryLimit: '700MB',
