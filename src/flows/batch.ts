@@ -45,6 +45,11 @@ export class Entry {
   }
 }
 
+/** A text that only lookups of the same properties and values have in common. */
+export function nameOf({ shape, text }: Lookup): string {
+  return `${shape}\0${text}`;
+}
+
 /** The lookups of one call: each distinct one once, answered step by step. */
 export class Batch {
   readonly entries: readonly Entry[];
@@ -53,7 +58,7 @@ export class Batch {
   /** A lookup that is named twice is one entry; the last request's defaults win. */
   constructor(requests: readonly Request[]) {
     const entries = new Map<string, Entry>();
-    const keys = requests.map(({ lookup }) => `${lookup.shape}\0${lookup.text}`);
+    const keys = requests.map(({ lookup }) => nameOf(lookup));
     requests.forEach((request, index) => entries.set(keys[index]!, new Entry(request)));
     this.entries = [...entries.values()];
     this.#order = keys.map((key) => entries.get(key)!);

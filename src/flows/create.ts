@@ -116,7 +116,11 @@ async function insertChunk(
   const byIndex = new Map(chunk.flat().map((built) => [built.index, built]));
   const groups: InsertGroup[] = chunk.map((group) => ({
     key: group[0]!.key,
-    rows: group.map(({ index, candidate }) => ({ ordinal: index + 1, payload: candidate.payload })),
+    rows: group.map(({ index, candidate, creation }) => ({
+      ordinal: index + 1,
+      payload: candidate.payload,
+      lookup: creation.lookup,
+    })),
   }));
   const rows = await run(call.em, insertRows(call.target, groups), call.options);
   const rowOf = new Map(rows.map((row) => [Number(row[ORDINAL]) - 1, row]));

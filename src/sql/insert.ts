@@ -1,12 +1,14 @@
+import type { Lookup } from '../natural-keys/lookup.js';
 import type { UniqueKey } from '../natural-keys/unique-keys.js';
 import { quote } from '../orm/metadata.js';
 import { columnsOf, type Column, type Sql } from '../orm/statement.js';
-import { conflictTarget, fullRow, tableOf, type Target } from './parts.js';
+import { conflictTarget, fullRow, lookupColumns, rowColumns, tableOf, type Target } from './parts.js';
 import { keyList, ORDINAL } from './select.js';
 
 /** The row to insert for one lookup: property-keyed values in database form. */
 interface NewRow {
   readonly payload: Readonly<Record<string, unknown>>;
+  readonly lookup: Lookup;
   /** Comes back with the inserted row. */
   readonly ordinal: number;
 }
@@ -15,6 +17,8 @@ interface NewRow {
 export interface InsertGroup {
   readonly key: UniqueKey | undefined;
   readonly rows: readonly NewRow[];
+  /** Whether a taken key is an error all the same. Default: false. */
+  readonly isPlain?: boolean;
 }
 
 /**
@@ -27,11 +31,8 @@ export function insertRows(target: Target, groups: readonly InsertGroup[]): Sql 
   if (groups.length === 1 && first!.rows.length === 1) return insertOne(target, first!);
   const parts = groups.map((group, index) => insertGroup(target, group, `i${index}`));
   return {
-    sql: `with ${parts.map(({ insert }) => insert).join(', ')} ${parts.map(({ select }) => select).join(' union all ')}`,
-    params: [
-      ...parts.flatMap(({ insertParams }) => insertParams),
-      ...parts.flatMap(({ selectParams }) => selectParams),
-    ],
+    sql: `with ${parts.map(({ insert }) => insert.sql).join(', ')} ${parts.map(({ select }) => select.sql).join(' union all ')}`,
+    params: [...parts.flatMap(({ insert }) => insert.params), ...parts.flatMap(({ select }) => select.params)],
   };
 }
 
@@ -44,17 +45,34 @@ function insertOne(target: Target, group: InsertGroup): Sql {
   };
 }
 
+/** The insert of a group as a `with` query, and the select of the rows that it inserted. */
+interface GroupInsert {
+  readonly insert: Sql;
+  readonly select: Sql;
+}
+
 /**
  * `returning` can't name the input row that an inserted row came from, so the rows are joined to their keys again: by
  * the database, which alone knows when two values of a type are equal.
+ *
+ * @param extra further columns of the select
  */
-function insertGroup(target: Target, { key, rows }: InsertGroup, name: string) {
+export function insertGroup(
+  target: Target,
+  { key, rows, isPlain }: InsertGroup,
+  name: string,
+  extra = '',
+): GroupInsert {
   const columns = rows.map((row) => columnsOf(target.driver, target.meta, { ...row.payload }));
-  const insert = insertInto(target, key, columns);
+  const insert = insertInto(target, isPlain ? undefined : key, columns);
   const keyColumns = key!.columns;
   const keys = keyList(
     target,
-    columns.map((row) => keyColumns.map((column) => valueOf(row, column))),
+    columns.map((row, index) => {
+      // a generated column is nothing to insert: what the lookup says of it is what is expected
+      const known = [...row, ...lookupColumns(target, rows[index]!.lookup)];
+      return keyColumns.map((column) => valueOf(known, column));
+    }),
     rows.map(({ ordinal }) => ordinal),
   );
   const raw = keyColumns.map((column, index) => `"t0".${quote(column)} as "__plus_i${index}"`).join(', ');
@@ -62,11 +80,17 @@ function insertGroup(target: Target, { key, rows }: InsertGroup, name: string) {
   const match = keyColumns
     .map((_, index) => `"${name}"."__plus_i${index}" ${equal} "k"."__plus_k${index}"`)
     .join(' and ');
+  const list = rowColumns(target)
+    .map((column) => `"${name}".${quote(column)}`)
+    .join(', ');
   return {
-    insert: `"${name}" as (${insert.sql} returning ${fullRow(target)}, ${raw})`,
-    insertParams: insert.params,
-    select: `select "${name}".*, "k".${quote(ORDINAL)} from "${name}" inner join ${keys.sql} on "k".${quote(ORDINAL)} > 0 and ${match}`,
-    selectParams: keys.params,
+    insert: { sql: `"${name}" as (${insert.sql} returning ${fullRow(target)}, ${raw})`, params: insert.params },
+    select: {
+      sql:
+        `select ${list}, "k".${quote(ORDINAL)}${extra} from "${name}" ` +
+        `inner join ${keys.sql} on "k".${quote(ORDINAL)} > 0 and ${match}`,
+      params: keys.params,
+    },
   };
 }
 

@@ -2,8 +2,8 @@ import type { AbstractSqlDriver } from '@mikro-orm/postgresql';
 import type { Lookup, LookupPart } from '../natural-keys/lookup.js';
 import type { LookupPlan } from '../natural-keys/plan.js';
 import type { UniqueKey } from '../natural-keys/unique-keys.js';
-import { ALIAS, discriminatorValues, quote, type Meta } from '../orm/metadata.js';
-import { columnsOf, selectList, tableName, type Column, type Sql } from '../orm/statement.js';
+import { ALIAS, discriminatorValues, loadedProps, quote, type Meta } from '../orm/metadata.js';
+import { columnsOf, columnsOfProp, selectList, tableName, type Column, type Sql } from '../orm/statement.js';
 
 /** What every statement about one entity needs. */
 export interface Target {
@@ -22,6 +22,11 @@ export function fullRow(target: Target): string {
   let list = ofEntity.get(key);
   if (list === undefined) ofEntity.set(key, (list = selectList(target.driver, target.meta, target.schema)));
   return list;
+}
+
+/** The names of the columns of a full row, in the order of {@link fullRow}. */
+export function rowColumns(target: Target): string[] {
+  return loadedProps(target.meta).flatMap(columnsOfProp);
 }
 
 export function tableOf(target: Target): string {

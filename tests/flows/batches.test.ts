@@ -1,5 +1,5 @@
 import { UniqueConstraintViolationException } from '@mikro-orm/core';
-import { defineEntity, p } from '@mikro-orm/postgresql';
+import { defineEntity, p, raw } from '@mikro-orm/postgresql';
 import type { Client } from 'pg';
 import { GetOrCreateRepo, withRepo, type CreationContext, type Values } from '../../src/index.js';
 import { createTestOrm, type TestOrm } from '../harness/orm.js';
@@ -15,6 +15,9 @@ const Item = withRepo(
       price: p.decimal().precision(10).scale(2).unique().nullable(),
       weight: p.integer().default(0),
       note: p.string().nullable(),
+      label: p.string().nullable(),
+      size: p.string().nullable(),
+      color: p.string().nullable(),
     },
   }),
   GetOrCreateRepo,
@@ -32,17 +35,33 @@ const Made = withRepo(
   OverridingRepo,
 );
 
+const Pair = withRepo(
+  defineEntity({
+    name: 'Pair',
+    properties: {
+      id: p.integer().primary(),
+      name: p.string().unique(),
+      left: p.integer().nullable(),
+      right: p.integer().nullable(),
+      slug: p.string().generated('(lower(name)) stored').unique().nullable(),
+      weight: p.integer().default(0),
+    },
+    uniques: [{ properties: ['left', 'right'] }],
+  }),
+  GetOrCreateRepo,
+);
+
 let db: TestOrm;
 let rival: Client;
 let watcher: Client;
 
 beforeAll(async () => {
-  db = await createTestOrm({ entities: [Item, Made] });
+  db = await createTestOrm({ entities: [Item, Made, Pair] });
   rival = await rivalClient(db.url);
   watcher = await rivalClient(db.url);
 });
 beforeEach(async () => {
-  await rival.query('truncate item, made');
+  await rival.query('truncate item, made, pair');
   db.statements.take();
 });
 
@@ -90,6 +109,159 @@ describe('lookups of one batch that name the same row in different ways', () => 
     expect(results[0]![0]).toBe(results[1]![0]);
     expect(results.filter(([, created]) => created)).toHaveLength(exists ? 0 : 1);
     await expect(rows()).resolves.toEqual([{ name: 'a', weight: 6 }]);
+  });
+});
+
+describe('a batch through unique keys of several kinds', () => {
+  const pairs = () => db.orm.em.fork().getRepository(Pair);
+  const told = (results: [{ name: string; weight: number }, boolean][]) =>
+    results.map(([{ name, weight }, created]) => [name, weight, created]);
+
+  it('creates and finds rows by keys of different length', async () => {
+    const wheres = [{ name: 'a' }, { left: 1, right: 2 }, { name: 'b' }];
+    const batch = () => pairs().getOrCreateMany(wheres, (where) => ('left' in where ? { name: 'c' } : {}));
+    expect(told(await batch())).toEqual([
+      ['a', 0, true],
+      ['c', 0, true],
+      ['b', 0, true],
+    ]);
+    expect(kinds(db.statements.take())).toEqual(['select', 'select', 'insert']);
+    expect((await batch()).map(([, created]) => created)).toEqual([false, false, false]);
+  });
+
+  it('updates and creates rows by keys of different length', async () => {
+    const items = [
+      { where: { name: 'a' }, values: { weight: 1 } },
+      { where: { left: 1, right: 2 }, values: { weight: 2, name: 'c' } },
+    ];
+    expect(told(await pairs().updateOrCreateMany(items))).toEqual([
+      ['a', 1, true],
+      ['c', 2, true],
+    ]);
+    expect((await pairs().updateOrCreateMany(items)).map(([, created]) => created)).toEqual([false, false]);
+  });
+
+  it('creates and finds rows by a generated column', async () => {
+    const wheres = ['a', 'b', 'c'].map((slug) => ({ slug }));
+    const batch = () => pairs().getOrCreateMany(wheres, ({ slug }) => ({ name: slug!.toUpperCase() }));
+    expect(told(await batch())).toEqual(['A', 'B', 'C'].map((name) => [name, 0, true]));
+    expect(kinds(db.statements.take())).toEqual(['select', 'insert']);
+    expect(told(await batch())).toEqual(['A', 'B', 'C'].map((name) => [name, 0, false]));
+  });
+
+  it('updates and creates rows by a generated column', async () => {
+    const items = ['a', 'b', 'c'].map((slug) => ({
+      where: { slug },
+      values: { weight: 1 },
+      createDefaults: { name: slug.toUpperCase() },
+    }));
+    expect(told(await pairs().updateOrCreateMany(items))).toEqual(['A', 'B', 'C'].map((name) => [name, 0, true]));
+    expect(kinds(db.statements.take())).toEqual(['upsert']);
+    expect(told(await pairs().updateOrCreateMany(items))).toEqual(['A', 'B', 'C'].map((name) => [name, 1, false]));
+  });
+});
+
+describe('a batch of updates with values of many kinds', () => {
+  /** How many queries the longest statement since the last call is made of. */
+  const longest = (): number =>
+    Math.max(...db.statements.take().map((sql) => sql.match(/ as (materialized )?\(/g)?.length ?? 1));
+
+  it('takes as many queries as there are kinds, not as there are rows', async () => {
+    const kindsOfValues = [{ weight: 1 }, { note: 'x' }, { weight: 2, note: 'y' }, { price: null, note: 'z' }];
+    const items = Array.from({ length: 400 }, (_value, index) => ({
+      where: { name: `n${index}` },
+      values: kindsOfValues[index % 4]!,
+    }));
+    const created = await repository().updateOrCreateMany(items);
+    expect(created.every(([, isNew]) => isNew)).toBe(true);
+    expect(longest()).toBeLessThan(40);
+
+    await rival.query(`delete from item where name like '%7'`);
+    await rival.query('update item set weight = 50, note = $1', ['old']);
+    const updated = await repository().updateOrCreateMany(items);
+    expect(updated.map(([{ name, weight, note }, isNew]) => [name, weight, note, isNew])).toEqual(
+      items.map(({ where: { name }, values: { weight, note } }) => {
+        const isNew = name.endsWith('7');
+        return [name, weight ?? (isNew ? 0 : 50), note ?? (isNew ? null : 'old'), isNew];
+      }),
+    );
+    expect(longest()).toBeLessThan(40);
+  });
+
+  it('leaves what a row’s own values don’t name, however many kinds there are', async () => {
+    const names = ['weight', 'note', 'label', 'size', 'color'] as const;
+    const items = Array.from({ length: 31 }, (_value, index) => ({
+      where: { name: `n${index}` },
+      values: Object.fromEntries(
+        names.filter((_name, bit) => (index + 1) & (1 << bit)).map((name) => [name, name === 'weight' ? 7 : '7']),
+      ),
+    }));
+    await rival.query(
+      `insert into item (name, weight, note, label, size, color) select 'n' || i, 1, '1', '1', '1', '1' from generate_series(0, 30) as i`,
+    );
+    const results = await repository().updateOrCreateMany(items);
+    expect(longest()).toBeLessThan(40);
+    const expected = items.map(({ where, values }) => ({
+      ...where,
+      ...Object.fromEntries(names.map((name) => [name, name in values ? '7' : '1'])),
+    }));
+    const found = await rival.query(
+      'select name, weight::text, note, label, size, color from item order by substr(name, 2)::int',
+    );
+    expect(found.rows).toEqual(expected);
+    expect(results.map(([item]) => ({ ...item, weight: String(item.weight) }))).toMatchObject(expected);
+  });
+
+  it('writes nothing when the key of one belongs to a row that differs', async () => {
+    await rival.query(`insert into item (name, weight) values ('taken', 1), ('b', 1)`);
+    const before = await rows();
+    const batch = repository().updateOrCreateMany([
+      { where: { name: 'a', weight: 1 }, values: { note: 'x' } },
+      { where: { name: 'b', weight: 1 }, values: { note: 'x' } },
+      { where: { name: 'taken', weight: 99 }, values: { note: 'x' } },
+    ]);
+    await expect(batch).rejects.toMatchObject({ name: 'UniqueConstraintViolationException' });
+    await expect(rows()).resolves.toEqual(before);
+  });
+
+  it('has the effect of running items in turn that name one row by different keys', async () => {
+    const { rows: made } = await rival.query<{ id: number }>(`insert into item (name) values ('a') returning id`);
+    const results = await repository().updateOrCreateMany([
+      { where: { name: 'a' }, values: { weight: 5, note: 'x' } },
+      { where: { id: made[0]!.id }, values: { weight: 6, name: 'a' } },
+    ]);
+    expect(results[0]![0]).toBe(results[1]![0]);
+    expect(results[0]![0]).toMatchObject({ name: 'a', weight: 6, note: 'x' });
+    expect(results.map(([, created]) => created)).toEqual([false, false]);
+  });
+
+  it('has that effect too for two notations of one value, and with SQL or functions among the values', async () => {
+    await rival.query(`insert into item (name, price) values ('a', 1.50)`);
+    const prices = ['1.50', '1.5', '1.500'].map((price) => ({ price }));
+    const results = await repository().updateOrCreateMany(
+      prices.map((where, index) => ({ where, values: { weight: index, ...(index === 0 && { note: 'x' }) } })),
+    );
+    expect(new Set(results.map(([item]) => item)).size).toBe(1);
+    expect(results[0]![0]).toMatchObject({ name: 'a', weight: 2, note: 'x' });
+    const counted = await repository().updateOrCreateMany([
+      ...prices.map((where) => ({ where, values: { weight: raw('weight + 10') } })),
+      { where: { name: 'a' }, values: { label: 'y' }, createDefaults: { label: () => 'z' } },
+    ]);
+    expect(new Set(counted.map(([item]) => item)).size).toBe(1);
+    expect(counted[0]![0]).toMatchObject({ weight: 32, label: 'y' });
+  });
+
+  it('takes one query for all rows that are given the same SQL', async () => {
+    const items = Array.from({ length: 300 }, (_value, index) => ({
+      where: { name: `n${index}` },
+      values: { weight: raw('weight + 1') },
+    }));
+    for (const { where } of items) await insert(where.name);
+    for (const weight of [1, 2]) {
+      const results = await repository().updateOrCreateMany(items);
+      expect(results.every(([item]) => item.weight === weight)).toBe(true);
+    }
+    expect(longest()).toBeLessThan(40);
   });
 });
 

@@ -338,7 +338,7 @@ describe('updateOrCreateMany', () => {
       { where: { slug: slugs[4]! }, values: { title: 'z' }, createDefaults: { title: 'zz', count: 9 } },
       { where: { slug: slugs[5]!, count: 6 }, values: { title: 'q', price: null } },
     ]);
-    expect(kinds(db.statements.take())).toEqual(['upsert']);
+    expect(kinds(db.statements.take())).toEqual(['select', 'select', 'select', 'upsert']);
     expect(results.map(([{ slug, title, count: n, price }, created]) => [slug, title, n, price, created])).toEqual([
       [slugs[0], 'x', 7, '1.50', false],
       [slugs[1], 'old', 70, '1.50', false],
