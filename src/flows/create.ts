@@ -7,6 +7,7 @@ import { buildCandidate, fireAfterCreate, type Candidate } from '../orm/candidat
 import { canonical, sequence } from '../orm/canonical.js';
 import { driverOf, run, type Row } from '../orm/context.js';
 import { hydrateCreated } from '../orm/entities.js';
+import { nextMoment } from '../orm/order.js';
 import { inUnit, noteCreated } from '../orm/unit.js';
 import { insertRows, type InsertGroup } from '../sql/insert.js';
 import { ORDINAL } from '../sql/select.js';
@@ -122,6 +123,7 @@ async function insertChunk(
       lookup: creation.lookup,
     })),
   }));
+  const sentAt = nextMoment();
   const rows = await run(call.em, insertRows(call.target, groups), call.options);
   const rowOf = new Map(rows.map((row) => [Number(row[ORDINAL]) - 1, row]));
   const primaryKey = call.meta.root.getPrimaryProps().flatMap(({ fieldNames }) => fieldNames);
@@ -132,7 +134,7 @@ async function insertChunk(
     const key = row && sequence(primaryKey.map((column) => canonical(row[column])));
     if (!row || !key || seen.has(key)) continue;
     seen.add(key);
-    const entity = hydrateCreated(call.em, candidate.meta, row, call.target.schema, candidate.entity);
+    const entity = hydrateCreated(call.em, candidate.meta, row, call.target.schema, candidate.entity, sentAt);
     noteCreated(call.em, entity);
     noteManaged(call.em, creation.lookup, call.target.schema, entity);
     created[index] = { entity, row };

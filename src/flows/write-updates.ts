@@ -6,11 +6,12 @@ import { canonical, sequence } from '../orm/canonical.js';
 import type { Changes } from '../orm/changes.js';
 import { driverOf, run, type Row } from '../orm/context.js';
 import { hydrateCreated, hydrateWritten } from '../orm/entities.js';
+import { nextMoment, noteShown, showsNewer } from '../orm/order.js';
 import { inUnit, noteCreated } from '../orm/unit.js';
 import { advisoryLock } from '../sql/advisory-lock.js';
 import { MATCHES, ORDINAL, selectRows } from '../sql/select.js';
 import { areAlike, upsertRows } from '../sql/upsert.js';
-import { CREATED, type Upsert } from '../sql/UpsertGroup.js';
+import { CREATED, WRITTEN_AT, type Upsert } from '../sql/UpsertGroup.js';
 import type { Entry } from './batch.js';
 import type { Call, Data } from './call.js';
 import { createRows } from './create.js';
@@ -83,12 +84,13 @@ async function writeOnce(call: Call, upserts: readonly [Update, Upsert][]): Prom
     call.target,
     upserts.map(([, upsert]) => upsert),
   );
+  const sentAt = nextMoment();
   const rows = await run(call.em, statement, call.options);
   const byOrdinal = new Map(upserts.map(([update, { ordinal }]) => [ordinal, update]));
   const created = new Set<object>();
   for (const row of rows.toSorted((left, right) => Number(left[ORDINAL]) - Number(right[ORDINAL]))) {
     const update = byOrdinal.get(Number(row[ORDINAL]))!;
-    settle(call, update, row, row[CREATED] === true);
+    settle(call, update, row, sentAt);
     // two notations of one new key: the row was made for the first, and the second has yet to change it
     const { entity } = update.entry.answer!;
     if (row[CREATED] === true && created.size === created.add(entity).size) update.entry.answer = undefined;
@@ -167,8 +169,9 @@ async function writeStepwise(call: Call, updates: readonly Update[]): Promise<vo
     const waiting = all.length === 1 ? new Set<Update>() : repeated(await look(call, all), updates);
     const open = all.filter((update) => !waiting.has(update));
     const changes = open.map((update, index) => toUpsert({ ...update, candidate: undefined }, index));
+    const sentAt = nextMoment();
     for (const row of await run(call.em, upsertRows(call.target, changes), call.options)) {
-      settle(call, open[Number(row[ORDINAL]) - 1]!, row, false);
+      settle(call, open[Number(row[ORDINAL]) - 1]!, row, sentAt);
     }
     await createStepwise(
       call,
@@ -210,12 +213,15 @@ async function createOrFail(call: Call, { entry, newValues }: Update): Promise<v
   entry.answerWith({ ...created!, servedBy: 'database', created: true });
 }
 
-function settle(call: Call, update: Update, row: Row, created: boolean): void {
+function settle(call: Call, update: Update, row: Row, sentAt: number): void {
   const { entry, changes, candidate } = update;
   const { em, meta, target } = call;
+  const created = row[CREATED] === true;
+  const time = { sentAt, writtenAt: BigInt(row[WRITTEN_AT] as string) };
   const entity = created
-    ? hydrateCreated(em, candidate!.meta, row, target.schema, candidate!.entity)
-    : hydrateWritten(em, meta, row, target.schema, changes.written);
+    ? hydrateCreated(em, candidate!.meta, row, target.schema, candidate!.entity, sentAt)
+    : hydrateWritten(em, meta, row, target.schema, changes.written, time);
+  if (!showsNewer(entity, sentAt, time.writtenAt)) noteShown(entity, time.writtenAt);
   if (created) noteCreated(em, entity);
   noteManaged(em, entry.lookup, target.schema, entity);
   entry.answerWith({ entity, row, servedBy: 'database', created, updated: !created });

@@ -3,6 +3,7 @@ import { sequence } from '../orm/canonical.js';
 import { keyText, type Lookup } from './lookup.js';
 import { entitySchema, isManaged, metaOf, storedData } from '../orm/entities.js';
 import type { Meta } from '../orm/metadata.js';
+import { isUndone } from '../orm/unit.js';
 
 /** Managed entities of one class by the values of one set of properties. */
 interface Index {
@@ -25,6 +26,10 @@ export function findManaged(em: EntityManager, lookup: Lookup, schema: string | 
   if (index.seen !== store.size) scan(index, store.values(), lookup, em, schema);
   index.seen = store.size;
   const entity = index.entities.get(keyText(lookup));
+  if (entity && isUndone(entity)) {
+    em.getUnitOfWork(false).unsetIdentity(entity);
+    return undefined;
+  }
   return entity && isManaged(em, entity) && matches(entity, lookup, em, schema) ? entity : undefined;
 }
 

@@ -21,17 +21,18 @@ export type Row = Record<string, unknown>;
  * The EntityManager that a repository of `em` works on, taken from MikroORM's contexts.
  *
  * A plain fork doesn't see the transaction that `fork.transactional()` opened around the call: it would read and write
- * beside it, and could wait for the very rows that its caller holds. That can't be told from an unrelated
- * EntityManager, so both are refused. One that was forked inside the transaction stays outside on purpose: ids of
- * EntityManagers only grow, so it is the younger one.
+ * beside it, and could wait for the very rows that its caller holds. One that is in a transaction itself doesn't see the
+ * savepoint that a nested `transactional()` opened: it would keep entities whose rows the savepoint undoes. Neither can
+ * be told from an unrelated EntityManager, so all are refused. One that was forked inside the transaction stays outside
+ * on purpose: ids of EntityManagers only grow, so it is the younger one.
  *
  * @throws {TransactionContextError} when a transaction is open around the call that `em` isn't part of
  */
 export function resolveContext(em: EntityManager, meta: Meta): EntityManager {
   const context = em.getContext(false);
-  if (context.isInTransaction()) return context;
   const inner = TransactionContext.getEntityManager(context.name) as EntityManager | undefined;
-  if (inner && inner !== context && inner.isInTransaction() && context._id < inner._id) {
+  if (!inner || inner === context || !inner.isInTransaction() || context._id > inner._id) return context;
+  if (!context.isInTransaction() || isSavepoint(inner.getTransactionContext())) {
     throw new TransactionContextError(
       `The repository of ${meta.className} belongs to an EntityManager outside the transaction that is open around this ` +
         `call, so it would neither see its changes nor be part of it. Inside em.transactional(inner => …) use ` +
@@ -40,6 +41,10 @@ export function resolveContext(em: EntityManager, meta: Meta): EntityManager {
     );
   }
   return context;
+}
+
+function isSavepoint(transaction: Transaction | undefined): boolean {
+  return (transaction as { savepointName?: string } | undefined)?.savepointName !== undefined;
 }
 
 interface AbortHost {

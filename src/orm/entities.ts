@@ -3,6 +3,7 @@ import type { AbstractSqlDriver, EntityManager } from '@mikro-orm/postgresql';
 import { canonical, sequence } from './canonical.js';
 import type { Row } from './context.js';
 import { discriminatorValues, isToMany, type Meta, type Prop } from './metadata.js';
+import { showsNewer } from './order.js';
 
 /** Property-keyed data of one row in database form. */
 type Data = Record<string, unknown>;
@@ -39,9 +40,15 @@ export function hydrateOver(em: EntityManager, meta: Meta, row: Row, schema: str
   return create(em, meta, mapRow(em, meta, row), schema, true);
 }
 
+/** When the statement that wrote a row was sent, and when the database wrote it; see `order.ts`. */
+export interface WriteTime {
+  readonly sentAt: number;
+  readonly writtenAt: bigint;
+}
+
 /**
  * Brings a row that was just written into the identity map. Of a known entity, the properties in `written` and those
- * without pending changes take the row's values; other pending changes stay pending.
+ * without pending changes take the row's values; other pending changes stay pending. What a later statement wrote stays.
  */
 export function hydrateWritten(
   em: EntityManager,
@@ -49,9 +56,11 @@ export function hydrateWritten(
   row: Row,
   schema: string | undefined,
   written: ReadonlySet<string>,
+  { sentAt, writtenAt }: WriteTime,
 ): object {
   const data = mapRow(em, meta, row);
   const known = findByKey(em, meta, data, schema);
+  if (known && showsNewer(known, sentAt, writtenAt)) return known;
   if (!known || !helper(known).__initialized) return create(em, meta, data, schema, false);
   const pending = new Map<string, unknown>();
   for (const name of pendingChanges(em, known)) {
@@ -72,8 +81,13 @@ export function hydrateCreated(
   row: Row,
   schema: string | undefined,
   candidate: object,
+  sentAt: number,
 ): object {
-  const entity = create(em, meta, mapRow(em, meta, row), schema, false);
+  const data = mapRow(em, meta, row);
+  const known = findByKey(em, meta, data, schema);
+  // whatever else was shown since the insert was sent came after it
+  if (known && showsNewer(known, sentAt, 0n)) return known;
+  const entity = create(em, meta, data, schema, false);
   em.getUnitOfWork(false).unmarkAsLoaded(entity);
   for (const prop of helper(entity).__meta.props as Prop[]) {
     if (isToMany(prop)) {

@@ -34,9 +34,9 @@ class Unit {
     for (const entity of this.#created) this.em.getUnitOfWork(false).unsetIdentity(entity);
   }
 
-  /** A unit that ended well hands what it created to the unit around it, which may still be undone. */
-  handOver(outer: Unit | undefined): void {
-    for (const entity of this.#created) outer?.add(entity);
+  /** A unit that ended well hands what it created to what is around it, which may still be undone. */
+  handOver(): void {
+    for (const entity of this.#created) noteCreated(this.em, entity);
   }
 
   end(): void {
@@ -73,9 +73,27 @@ export async function untilNoForeignUnit(em: EntityManager): Promise<void> {
   while (level.active) await level.active.done;
 }
 
-/** Has `entity` leave the identity map if the unit that the calling flow is in is undone. */
+/** A transaction of the caller's, as the query builder behind MikroORM knows it. */
+interface CallersTransaction {
+  readonly isRolledBack: boolean;
+}
+
+const createdIn = new WeakMap<object, CallersTransaction>();
+
+/** Has `entity` leave the identity map if the unit that the calling flow is in, or the caller's transaction, is undone. */
 export function noteCreated(em: EntityManager, entity: object): void {
-  ownUnit(em)?.add(entity);
+  const unit = ownUnit(em);
+  if (unit) return unit.add(entity);
+  const transaction = em.getTransactionContext() as CallersTransaction | undefined;
+  if (transaction) createdIn.set(entity, transaction);
+}
+
+/**
+ * Whether the transaction in which a row was created has been rolled back. `em.rollback()` leaves the row's entity in
+ * the identity map, as if it existed.
+ */
+export function isUndone(entity: object): boolean {
+  return createdIn.get(entity)?.isRolledBack === true;
 }
 
 /**
@@ -84,7 +102,6 @@ export function noteCreated(em: EntityManager, entity: object): void {
  * the caller's unit of work.
  */
 export async function inUnit<R>(em: EntityManager, work: () => Promise<R>): Promise<R> {
-  const own = ownUnit(em);
   const level = levelOf(em);
   while (level.active) await level.active.done;
   const unit = new Unit(em, flow.getStore());
@@ -108,7 +125,7 @@ export async function inUnit<R>(em: EntityManager, work: () => Promise<R>): Prom
         eventBroadcaster: new TransactionEventBroadcaster(em as never),
       },
     );
-    unit.handOver(own);
+    unit.handOver();
     return result;
   } catch (error) {
     unit.forget();

@@ -20,6 +20,11 @@ import { ORDINAL } from './select.js';
 /** Tells in a returned row whether the statement inserted it. */
 export const CREATED = '__plus_created';
 
+/** Tells in a returned row when it was written: microseconds of the server's clock, read when the row was locked. */
+export const WRITTEN_AT = '__plus_t';
+
+const writtenAt = `(extract(epoch from clock_timestamp()) * 1000000)::bigint as ${quote(WRITTEN_AT)}`;
+
 /** A row to change, by property in database form, and the row to insert when there is none. */
 export interface Upsert {
   /** Comes back with the row. */
@@ -114,7 +119,7 @@ export class UpsertGroup {
   /** The rows that were written. */
   selects(): string {
     const { k, u, n, i } = this.#names;
-    const columns = [...rowColumns(this.#target), ORDINAL, CREATED];
+    const columns = [...rowColumns(this.#target), ORDINAL, CREATED, WRITTEN_AT];
     const listOf = (alias: string): string =>
       columns.map((name) => `"${name === ORDINAL && alias === 'i' ? 'n' : alias}".${quote(name)}`).join(', ');
     const updated = `select ${listOf('u')} from ${u} as "u"`;
@@ -218,7 +223,7 @@ export class UpsertGroup {
     const set = this.#assignments((index) => `"k"."__plus_v${index}"`);
     return (
       `${u} as (update ${this.#table} as "t0" set ${set} from ${k} as "k"${from} where ${this.#match()}${locked} ` +
-      `returning ${fullRow(this.#target)}, "k".${quote(ORDINAL)} as ${quote(ORDINAL)}, false as ${quote(CREATED)})`
+      `returning ${fullRow(this.#target)}, "k".${quote(ORDINAL)} as ${quote(ORDINAL)}, false as ${quote(CREATED)}, ${writtenAt})`
     );
   }
 
@@ -276,7 +281,7 @@ export class UpsertGroup {
       `${i} as (insert into ${this.#table} as "t0" (${columns.join(', ')}) select ${columns.map((name) => `"n".${name}`).join(', ')} ` +
       `from ${n} as "n" where "n".${quote(ORDINAL)} > 0 and not exists (${found}) ` +
       `order by "n".${quote(ORDINAL)}${onConflict} ` +
-      `returning ${fullRow(this.#target)}, ("t0"."xmax" = 0) as ${quote(CREATED)}${raw})`
+      `returning ${fullRow(this.#target)}, ("t0"."xmax" = 0) as ${quote(CREATED)}, ${writtenAt}${raw})`
     );
   }
 

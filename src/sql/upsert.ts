@@ -4,7 +4,7 @@ import { quote } from '../orm/metadata.js';
 import { columnsOf, isSqlFragment, type Sql } from '../orm/statement.js';
 import { insertGroup } from './insert.js';
 import { aliased, kindConditions, lookupColumns, tableOf, type Target } from './parts.js';
-import { CREATED, LOCKED, primaryKeyOf, UpsertGroup, type Upsert } from './UpsertGroup.js';
+import { CREATED, LOCKED, primaryKeyOf, UpsertGroup, WRITTEN_AT, type Upsert } from './UpsertGroup.js';
 
 /**
  * Changes rows, or inserts them, in one statement; returns the full rows with their ordinals and {@link CREATED}.
@@ -80,7 +80,7 @@ function insertMissing(target: Target, upserts: readonly Upsert[]): { insert: Sq
       rows: rows.map(({ ordinal, lookup, payload }) => ({ ordinal, lookup, payload: payload! })),
     };
     return {
-      ...insertGroup(target, group, name, `, true as ${quote(CREATED)}`),
+      ...insertGroup(target, group, name, `, true as ${quote(CREATED)}, 0::bigint as ${quote(WRITTEN_AT)}`),
       noneLost: `(select count(*) from ${quote(name)}) = ${rows.length}`,
     };
   });

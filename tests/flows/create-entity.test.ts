@@ -293,6 +293,25 @@ describe('many calls at once on one EntityManager', () => {
     expect(await namesIn('plain')).toHaveLength(32);
   });
 
+  it.each(places)(
+    'show what the database holds at the end, whichever answer comes last, %s',
+    async (_place, within) => {
+      await within(async (em) => {
+        const repo = em.getRepository(Plain);
+        for (let round = 0; round < 20; round++) {
+          const name = `shown ${round}`;
+          const calls = Array.from({ length: 30 }, (_value, weight) =>
+            weight % 3 === 0 ? repo.getOrCreate({ name }) : repo.updateOrCreate({ name }, { weight }),
+          );
+          const [[plain]] = (await Promise.all(calls)) as [[InferEntity<typeof Plain>, boolean]];
+          const fork = em.fork({ keepTransactionContext: true });
+          const { weight } = await fork.findOneOrFail(Plain, { name });
+          expect(plain.weight).toBe(weight);
+        }
+      });
+    },
+  );
+
   it.each(places)('run an overridden createEntity once for each row, %s', async (_place, within) => {
     await within(async (em) => {
       const calls = names.map((name) => em.getRepository(Parent).getOrCreate({ name }, family({ children: [name] })));

@@ -1,6 +1,13 @@
 import { defineEntity, p, RequestContext } from '@mikro-orm/postgresql';
 import type { Client } from 'pg';
-import { GetOrCreateRepo, NonAtomicRepo, TransactionContextError, withRepo } from '../../src/index.js';
+import {
+  GetOrCreateRepo,
+  NonAtomicRepo,
+  TransactionContextError,
+  withRepo,
+  type CreationContext,
+  type Values,
+} from '../../src/index.js';
 import { createTestOrm, type TestOrm } from '../harness/orm.js';
 import { rivalClient } from './rival.js';
 import { kinds } from './statements.js';
@@ -9,13 +16,22 @@ const properties = { id: p.integer().primary(), name: p.string().unique(), weigh
 const Tag = withRepo(defineEntity({ name: 'Tag', properties }), GetOrCreateRepo);
 const Joined = withRepo(defineEntity({ name: 'Joined', properties }), NonAtomicRepo);
 
+/** Creates through an override, in a unit of its own. */
+class MadeRepo<E extends object> extends GetOrCreateRepo<E> {
+  protected override async createEntity(data: Values<E>, context: CreationContext): Promise<E> {
+    return super.createEntity(data, context);
+  }
+}
+
+const Made = withRepo(defineEntity({ name: 'Made', tableName: 'made', properties }), MadeRepo);
+
 type Em = TestOrm['orm']['em'];
 
 let db: TestOrm;
 let rival: Client;
 
 beforeAll(async () => {
-  db = await createTestOrm({ entities: [Tag, Joined], allowGlobalContext: true });
+  db = await createTestOrm({ entities: [Tag, Joined, Made], allowGlobalContext: true });
   rival = await rivalClient(db.url);
 });
 
@@ -71,6 +87,19 @@ describe('a repository of an outer fork, used inside its transaction', () => {
   });
 });
 
+describe('a repository of the EntityManager around a savepoint', () => {
+  it('is refused inside it: it would keep what the savepoint undoes', async () => {
+    await rival.query('truncate tag');
+    await db.orm.em.fork().transactional(async (middle) => {
+      await middle.transactional(async (inner) => {
+        await expect(middle.getRepository(Tag).getOrCreate({ name: 'a' })).rejects.toThrow(TransactionContextError);
+        await expect(inner.getRepository(Tag).getOrCreate({ name: 'a' })).resolves.toMatchObject([{}, true]);
+      });
+      await expect(middle.getRepository(Tag).getOrCreate({ name: 'a' })).resolves.toMatchObject([{}, false]);
+    });
+  });
+});
+
 describe('a repository that sees the transaction', () => {
   const cases: [name: string, run: (work: (outer: Em, ofCall: (inner: Em) => Em) => Promise<void>) => Promise<void>][] =
     [
@@ -111,6 +140,24 @@ describe('a repository that sees the transaction', () => {
     await em.getRepository(Tag).getOrCreate({ name: 'a' });
     await em.rollback();
     expect((await rival.query('select 1 from tag')).rowCount).toBe(0);
+  });
+
+  it.each<[string, typeof Tag, (em: Em) => Promise<unknown>]>([
+    ['getOrCreate', Tag, (em) => em.getRepository(Tag).getOrCreate({ name: 'a' })],
+    ['updateOrCreate', Tag, (em) => em.getRepository(Tag).updateOrCreate({ name: 'a' }, { weight: 1 })],
+    ['a unit', Made as unknown as typeof Tag, (em) => em.getRepository(Made).getOrCreate({ name: 'a' })],
+  ])('of an EntityManager that is rolled back knows nothing of what %s created', async (_call, entity, create) => {
+    await rival.query('truncate tag');
+    const em = db.orm.em.fork();
+    await em.begin();
+    await create(em);
+    await em.rollback();
+    const [again, created] = await em.getRepository(entity).getOrCreate({ name: 'a' });
+    expect(created).toBe(true);
+    await expect(db.orm.em.fork().findOne(entity, again.id)).resolves.toMatchObject({ name: 'a' });
+    db.statements.take();
+    await em.flush();
+    expect(db.statements.take()).toEqual([]);
   });
 
   it('of the inner EntityManager works in nested transactions', async () => {

@@ -15,6 +15,7 @@ import { buildChanges } from '../../src/orm/changes.js';
 import { onOrmClose } from '../../src/orm/close.js';
 import { resolveContext, run } from '../../src/orm/context.js';
 import { hydrate, hydrateOver, hydrateWritten, primaryKeyValues, storedData } from '../../src/orm/entities.js';
+import { nextMoment, noteShown, showsNewer } from '../../src/orm/order.js';
 import { isFiltered } from '../../src/orm/filters.js';
 import { loadedProps, type Meta } from '../../src/orm/metadata.js';
 import { columnsOf, selectList } from '../../src/orm/statement.js';
@@ -253,11 +254,35 @@ describe('an entity made of a raw row', () => {
     doc.count = 9;
     expect(hydrate(em, meta, { ...row, title: 'theirs' }, undefined)).toBe(doc);
     expect(doc.title).toBe('mine');
-    hydrateWritten(em, meta, { ...row, title: 'theirs', at: null }, undefined, new Set(['title']));
+    const written = (title: string, sentAt: number, writtenAt: bigint): void => {
+      const time = { sentAt, writtenAt };
+      hydrateWritten(em, meta, { ...row, title, at: null }, undefined, new Set(['title']), time);
+      if (!showsNewer(doc, sentAt, writtenAt)) noteShown(doc, writtenAt);
+    };
+    const [early, late] = [nextMoment(), nextMoment()];
+    written('theirs', late, 20n);
     expect([doc.title, doc.count, doc.at]).toEqual(['theirs', 9, null]);
+    written('older, sent at the same time', early, 10n);
+    expect(doc.title).toBe('theirs');
+    written('newer, whatever the clock says', nextMoment(), 10n);
+    expect(doc.title).toBe('newer, whatever the clock says');
     hydrateOver(em, meta, row, undefined);
     expect([doc.title, doc.count]).toEqual(['t', 1]);
     await em.flush();
+  });
+});
+
+describe('a transaction', () => {
+  it('knows when it is rolled back, and its EntityManager keeps what it made (isRolledBack)', async () => {
+    const em = db.orm.em.fork();
+    await em.begin();
+    const transaction = em.getTransactionContext() as { isRolledBack: boolean };
+    expect(transaction.isRolledBack).toBe(false);
+    const doc = em.create(Doc, { slug: 'rolled back', title: 't' } as never);
+    await em.flush();
+    await em.rollback();
+    expect(transaction.isRolledBack).toBe(true);
+    expect(em.getUnitOfWork().getIdentityMap().getByEntity(doc)).toBe(doc);
   });
 });
 
