@@ -68,7 +68,7 @@ describe.each(storeKinds)('get-or-create with a cache over %s', (kind) => {
 
   it('sends nothing at all for an empty batch', async () => {
     await using cluster = await startCluster(kind, { entities: [Tag] });
-    const { result, sql } = await cluster.services[0]!.watch((em) =>
+    const { result, sql } = await cluster.services[0].watch((em) =>
       Promise.all([em.getRepository(Tag).getOrCreateMany([]), em.getRepository(Tag).updateOrCreateMany([])]),
     );
     expect(result).toEqual([[], []]);
