@@ -1,16 +1,15 @@
 import { databasePrefix, regionName } from './codec/keys.js';
-import { unnameableReason } from './codec/primary-key.js';
-import { declaredRegion, isRegionDeclared } from './config/cache-region.js';
+import { declaredRegion } from './config/cache-region.js';
 import { resolveRegion, type ResolvedRegion } from './config/region-options.js';
 import { ConfigurationError } from './errors.js';
+import { isCachedTable } from './invalidation/cached-tables.js';
 import { InvalidationChannel } from './near-cache/InvalidationChannel.js';
 import { NearCache } from './near-cache/NearCache.js';
 import { publish } from './observability/channels.js';
 import type { Statistics } from './observability/statistics.js';
 import { databaseOf, type EntityManager } from './orm/context.js';
-import { classesOfTable, uncacheableReason, type Meta } from './orm/metadata.js';
+import type { Meta } from './orm/metadata.js';
 import type { ResolvedOptions } from './PlusOptions.js';
-import { CACHED } from './repositories/traits.js';
 import { GuardedStore } from './stores/GuardedStore.js';
 import { openStore, type StoreSource } from './stores/open-store.js';
 import { Region } from './stores/Region.js';
@@ -73,10 +72,7 @@ export class RegionDirectory {
   }
 
   #open(em: EntityManager, root: Meta): Region | undefined {
-    const cached = classesOfTable(root, em.getMetadata()).some(
-      (meta) => isRegionDeclared(meta) || isCachedRepository(em, meta),
-    );
-    if (!cached || (uncacheableReason(root) ?? unnameableReason(root)) !== undefined) return undefined;
+    if (!isCachedTable(root, em.getMetadata(), em.config)) return undefined;
     const options = resolveRegion(`The cache region of ${root.className}`, declaredRegion(root), this.#options.regions);
     const store = this.#store(options.store, root.className);
     if (options.strategy === 'read-write' && !store.store.capabilities.softLocks) {
@@ -146,9 +142,4 @@ export class RegionDirectory {
       `There is no store '${alias}' for ${user}: known are ${Object.keys(this.#options.stores).join(', ')}.`,
     );
   }
-}
-
-function isCachedRepository(em: EntityManager, meta: Meta): boolean {
-  const repository = em.config.getRepositoryClass(meta.repository) as { prototype: object };
-  return Reflect.get(repository.prototype, CACHED) === true;
 }

@@ -9,7 +9,7 @@ import type { GetOrCreateResult, UpdateItem, Where } from '../types.js';
 import { GetOrCreate, type RepositoryClass } from './GetOrCreate.js';
 import type { CachedMembers, GetOrCreateMembers } from './members.js';
 import { openCall, type PlusRepository } from './open-call.js';
-import { CACHED, mark } from './traits.js';
+import { CACHED, mark } from '../config/traits.js';
 
 type InnerClass = new <E extends object>(
   em: EntityManager,

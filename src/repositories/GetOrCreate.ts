@@ -17,7 +17,7 @@ import type {
 } from '../types.js';
 import { checkData, lookupOf, openCall } from './open-call.js';
 import type { GetOrCreateMembers } from './members.js';
-import { CORE, hasTrait, mark, noteOwnCreateEntity } from './traits.js';
+import { CORE, hasTrait, mark, noteOwnCreateEntity } from '../config/traits.js';
 
 /**
  * A repository class as the mixins take and give it. The construct signature isn't generic itself: TypeScript then

@@ -2,7 +2,7 @@ import type { EntityName, EntityRepository } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { GetOrCreate, type RepositoryClass } from './GetOrCreate.js';
 import type { GetOrCreateMembers } from './members.js';
-import { NON_ATOMIC, mark } from './traits.js';
+import { NON_ATOMIC, mark } from '../config/traits.js';
 
 type InnerClass = new <E extends object>(em: EntityManager, entityName: EntityName<E>) => EntityRepository<E>;
 

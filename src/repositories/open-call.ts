@@ -6,7 +6,7 @@ import { parseLookup, type Lookup } from '../natural-keys/lookup.js';
 import { resolveContext } from '../orm/context.js';
 import { isTablePerType, requireProperty, type Meta } from '../orm/metadata.js';
 import { PlusSubscriber } from '../PlusSubscriber.js';
-import { CACHED, NON_ATOMIC, hasTrait, overridesCreateEntity } from './traits.js';
+import { CACHED, NON_ATOMIC, hasTrait, overridesCreateEntity } from '../config/traits.js';
 
 /** A repository as far as the flows need it. */
 export interface PlusRepository {

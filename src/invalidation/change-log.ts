@@ -1,0 +1,69 @@
+/*
+ * What the triggers write and the relay reads. The triggers of a table live in its owner's migrations, so names and
+ * shapes here are a format: whoever changes what a trigger does raises TRIGGER_VERSION.
+ */
+
+/** Name of the table that holds the changes which no relay has delivered yet. */
+export const CHANGE_LOG_TABLE = 'plus_change_log';
+
+/** The channel on which every logged change is notified. */
+export const CHANGE_CHANNEL = 'plus_change';
+
+/** Part of the triggers' names: a host that compares names alone then sees a new version as a change. */
+export const TRIGGER_VERSION = 1;
+
+/** The most keys that one row of the log holds. */
+export const MAX_LOGGED_KEYS = 1_000;
+
+/** A notification of at least so many bytes comes without keys; PostgreSQL allows 8 000. */
+export const MAX_PAYLOAD_BYTES = 7_500;
+
+/** What a cached table is watched for. INSERT isn't: that a row doesn't exist is never cached. */
+export const WATCHED_EVENTS = ['update', 'delete', 'truncate'] as const;
+
+export type WatchedEvent = (typeof WATCHED_EVENTS)[number];
+
+/** A primary key as the database had it before the change, by column. */
+export type ChangedKey = Readonly<Record<string, unknown>>;
+
+/** A row of the change log, as a plain `select` gives it. */
+export interface ChangeLogRow {
+  readonly id: string;
+  readonly table_schema: string;
+  readonly table_name: string;
+  /** `null`: any row of the table may have changed. */
+  readonly keys: readonly ChangedKey[] | null;
+  readonly created_at: Date;
+}
+
+/** What a notification on {@link CHANGE_CHANNEL} says. */
+export interface ChangeNotification {
+  readonly schema: string;
+  readonly table: string;
+  /** `undefined`: any row of the table may have changed. Numbers beyond 2^53 are not exact here, unlike in the log. */
+  readonly keys: readonly ChangedKey[] | undefined;
+}
+
+/** The name of a watching trigger: `plus_v1_update`. */
+export function triggerName(event: WatchedEvent, version: number = TRIGGER_VERSION): string {
+  return `plus_v${version}_${event}`;
+}
+
+/** The version in a trigger's name; `undefined` when it is none of the library's. */
+export function triggerVersion(name: string): number | undefined {
+  const version = /^plus_v(\d+)_(?:update|delete|truncate)$/.exec(name)?.[1];
+  return version === undefined ? undefined : Number(version);
+}
+
+/**
+ * What a notification says; `undefined` when the payload is none of the triggers': anybody may notify the channel.
+ */
+export function parseNotification(payload: string): ChangeNotification | undefined {
+  try {
+    const { s: schema, t: table, k: keys } = JSON.parse(payload) as Record<string, unknown>;
+    if (typeof schema !== 'string' || typeof table !== 'string') return undefined;
+    return { schema, table, keys: Array.isArray(keys) ? (keys as ChangedKey[]) : undefined };
+  } catch {
+    return undefined;
+  }
+}
