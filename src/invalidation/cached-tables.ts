@@ -2,6 +2,7 @@ import type { EntityRepository } from '@mikro-orm/core';
 import { unnameableReason } from '../codec/primary-key.js';
 import { isRegionDeclared } from '../config/cache-region.js';
 import { CACHED, hasTrait } from '../config/traits.js';
+import { CHANGE_LOG_TABLE } from './change-log.js';
 import { classesOfTable, uncacheableReason, type Meta } from '../orm/metadata.js';
 
 /** All classes of an ORM: its `MetadataStorage`. */
@@ -32,6 +33,11 @@ export function cachedTables(classes: Classes, repositories: RepositoryLookup): 
   return ([...classes] as Meta[]).filter(
     (meta) => meta.root === meta && !meta.embeddable && !!meta.tableName && isCachedTable(meta, classes, repositories),
   );
+}
+
+/** With a cached repository for all entities, what the library or MikroORM adds to them would be cached too. */
+function isTable(meta: Meta): boolean {
+  return !!meta.tableName && !meta.embeddable && !meta.view && !meta.pivotTable && meta.tableName !== CHANGE_LOG_TABLE;
 }
 
 function hasCachedRepository(meta: Meta, repositories: RepositoryLookup): boolean {

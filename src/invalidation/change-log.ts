@@ -15,6 +15,12 @@ export const TRIGGER_VERSION = 1;
 /** The most keys that one row of the log holds. */
 export const MAX_LOGGED_KEYS = 1_000;
 
+/**
+ * The most keys that one statement logs; a larger one says that any row may have changed, so that the memory which its
+ * trigger takes has a limit.
+ */
+export const MAX_STATEMENT_KEYS = 1_000_000;
+
 /** A notification of at least so many bytes comes without keys; PostgreSQL allows 8 000. */
 export const MAX_PAYLOAD_BYTES = 7_500;
 
