@@ -31,7 +31,7 @@ export function isCachedTable(root: Meta, classes: Pick<Classes, 'get'>, reposit
 /** The root class of each cached table: what the triggers watch, the relay delivers, and `doctor` looks at. */
 export function cachedTables(classes: Classes, repositories: RepositoryLookup): Meta[] {
   return ([...classes] as Meta[]).filter(
-    (meta) => meta.root === meta && !meta.embeddable && !!meta.tableName && isCachedTable(meta, classes, repositories),
+    (meta) => meta.root === meta && isTable(meta) && isCachedTable(meta, classes, repositories),
   );
 }
 

@@ -54,9 +54,10 @@ function watchCachedTables(storage: MetadataStorage, platform: Platform, options
   const defaultSchema = platform.getConfig().get('schema') ?? platform.getDefaultSchemaName() ?? 'public';
   const logSchema = options.schema ?? defaultSchema;
   for (const meta of cachedTables(storage, platform.getConfig())) {
+    // a schema object may have been discovered before, by another ORM with another configuration
+    const others = meta.triggers.filter(({ name }) => !events.some((event) => name === triggerName(event)));
+    meta.triggers.splice(0, Infinity, ...others);
     for (const event of events) {
-      // discovering further entities at run time comes here again
-      if (meta.triggers.some(({ name }) => name === triggerName(event))) continue;
       meta.triggers.push({
         name: triggerName(event),
         timing: 'after',

@@ -197,11 +197,7 @@ describe('keys', () => {
       ]),
     );
     for (const table of names) for (const sql of triggersDown({ table })) await client.query(sql);
-    expect(await functions()).toEqual([
-      'tag_plus_v1_delete_fn',
-      'tag_plus_v1_truncate_fn',
-      'tag_plus_v1_update_fn',
-    ]);
+    expect(await functions()).toEqual(['tag_plus_v1_delete_fn', 'tag_plus_v1_truncate_fn', 'tag_plus_v1_update_fn']);
   });
 });
 
@@ -258,7 +254,13 @@ describe('partitions and inheritance', () => {
     await client.query(`delete from event where id = 2`);
     await client.query(`truncate event`);
     expect(await takeLog(client)).toEqual([
-      ['public.event', [{ id: 1, day: 1 }, { id: 2, day: 2 }]],
+      [
+        'public.event',
+        [
+          { id: 1, day: 1 },
+          { id: 2, day: 2 },
+        ],
+      ],
       ['public.event', [{ id: 1, day: 1 }]],
       ['public.event', [{ id: 2, day: 2 }]],
       ['public.event', 'any'],
