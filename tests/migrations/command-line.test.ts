@@ -7,10 +7,13 @@ const properties = `{ id: p.integer().primary(), name: p.string(), n: p.integer(
 const cachedTag = `export const entities = [withRepo(defineEntity({ name: 'Tag', properties: ${properties} }), CachedRepo)];`;
 const plainTag = `export const entities = [defineEntity({ name: 'Tag', properties: ${properties} })];`;
 
+let client: Client;
+afterEach(() => client.end());
+
 // each run of the command line is a process that compiles TypeScript
 const PATIENCE = 300_000;
 
-async function schemaOf(client: Client): Promise<string[]> {
+async function schemaOf(): Promise<string[]> {
   const { rows } = await client.query(
     `select tgname as name from pg_trigger where not tgisinternal
      union all select proname from pg_proc where proname like '%plus\\_v%'
@@ -34,12 +37,12 @@ describe.each([{ snapshot: true }, { snapshot: false }])('npx mikro-orm, snapsho
     'migration:create writes the log and triggers, once; up installs them, down removes them',
     async () => {
       const url = await createDatabase('cli');
-      const client = await rawClient(url);
+      client = await rawClient(url);
       await using project = await createProject(url, { snapshot });
       await project.entities(cachedTag);
       await project.mikroOrm('migration:create');
       await project.mikroOrm('migration:up');
-      expect(await schemaOf(client)).toEqual(installed);
+      expect(await schemaOf()).toEqual(installed);
       await client.query(`insert into tag (name) values ('a'), ('b')`);
       await client.query(`update tag set n = 1`);
       await client.query(`truncate tag`);
@@ -52,8 +55,7 @@ describe.each([{ snapshot: true }, { snapshot: false }])('npx mikro-orm, snapsho
       expect(await project.mikroOrm('migration:check')).toContain('No changes required');
       expect(await project.migrations()).toHaveLength(1);
       await project.mikroOrm('migration:down');
-      expect(await schemaOf(client)).toEqual([]);
-      await client.end();
+      expect(await schemaOf()).toEqual([]);
     },
     PATIENCE,
   );
@@ -62,7 +64,7 @@ describe.each([{ snapshot: true }, { snapshot: false }])('npx mikro-orm, snapsho
     'a table that is cached no more loses its triggers, and nothing else; a rollback of that breaks no write',
     async () => {
       const url = await createDatabase('cli');
-      const client = await rawClient(url);
+      client = await rawClient(url);
       await using project = await createProject(url, { snapshot });
       await project.entities(cachedTag);
       await project.mikroOrm('migration:create');
@@ -75,7 +77,7 @@ describe.each([{ snapshot: true }, { snapshot: false }])('npx mikro-orm, snapsho
       expect(up.match(/this\.addSql\(`[^`]*`/g)).toHaveLength(6);
       expect(up.match(/drop (trigger|function) if exists/g)).toHaveLength(6);
       await project.mikroOrm('migration:up');
-      expect(await schemaOf(client)).toEqual(['plus_change_log']);
+      expect(await schemaOf()).toEqual(['plus_change_log']);
 
       await project.mikroOrm('migration:down');
       await client.query(`insert into tag (name) values ('a'), ('b')`);
@@ -87,7 +89,6 @@ describe.each([{ snapshot: true }, { snapshot: false }])('npx mikro-orm, snapsho
         ['public.tag', snapshot ? [{ id: 1 }] : 'any'],
         ['public.tag', snapshot ? [{ id: 1 }] : 'any'],
       ]);
-      await client.end();
     },
     PATIENCE,
   );

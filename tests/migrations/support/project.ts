@@ -23,7 +23,7 @@ export async function createProject(url: string, { snapshot }: { snapshot: boole
   const folder = await mkdtemp(join(tmpdir(), 'plus-migrations-'));
   await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
   const write = (file: string, text: string): Promise<void> => writeFile(join(folder, file), text);
-  await write('package.json', JSON.stringify({ type: 'module', private: true }));
+  await write('package.json', JSON.stringify({ type: 'module', dependencies: { '@mikro-orm/cli': '*' } }));
   await write('tsconfig.json', JSON.stringify({ compilerOptions: { module: 'nodenext', target: 'es2024' } }));
   await write(
     'mikro-orm.config.ts',
