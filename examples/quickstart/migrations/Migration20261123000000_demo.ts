@@ -1,4 +1,7 @@
 import { Migration } from '@mikro-orm/migrations';
+import { changeLogDown, changeLogUp, triggersDown, triggersUp } from '../../../src/migrations.js';
+
+const cached = ['demo_basket', 'demo_basket_item', 'demo_setting', 'demo_tag'];
 
 export class Migration20261123000000_demo extends Migration {
   override name = 'Migration20261123000000_demo';
@@ -25,9 +28,18 @@ export class Migration20261123000000_demo extends Migration {
     this.addSql(
       `alter table "demo_basket_item" add constraint "demo_basket_item_basket_id_foreign" foreign key ("basket_id") references "demo_basket" ("id");`,
     );
+
+    // what `npx mikro-orm migration:create` would write out, since mikro-orm.config.ts uses withChangeLog()
+    for (const sql of changeLogUp()) this.addSql(sql);
+    for (const table of cached) {
+      for (const sql of triggersUp({ table, primaryKey: ['id'] })) this.addSql(sql);
+    }
   }
 
   override down(): void | Promise<void> {
+    for (const table of cached) for (const sql of triggersDown({ table })) this.addSql(sql);
+    for (const sql of changeLogDown()) this.addSql(sql);
+
     this.addSql(`alter table "demo_basket_item" drop constraint "demo_basket_item_basket_id_foreign";`);
 
     this.addSql(`drop table if exists "demo_basket" cascade;`);
