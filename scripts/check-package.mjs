@@ -20,7 +20,9 @@ try {
   writeFileSync(
     join(project, 'index.js'),
     `import { PlusRepo } from '${name}';
-     if (typeof PlusRepo !== 'function') throw new Error('PlusRepo is not a class');`,
+     import { withChangeLog } from '${name}/migrations';
+     if (typeof PlusRepo !== 'function') throw new Error('PlusRepo is not a class');
+     if (withChangeLog({}).entities.length !== 1) throw new Error('withChangeLog() adds no entity');`,
   );
   run(process.execPath, ['index.js'], project);
   console.log(`${filename} can be installed and imported.`);
