@@ -24,7 +24,7 @@ const FLUSHES = 200;
 interface Case {
   readonly name: string;
   /** One round on one of the two tables; milliseconds per repetition. */
-  run(table: string): Promise<number>;
+  readonly run: (table: string) => Promise<number>;
 }
 
 async function time(repetitions: number, work: (index: number) => Promise<unknown>): Promise<number> {

@@ -9,7 +9,11 @@ export const CHANGE_LOG_TABLE = 'plus_change_log';
 /** The channel on which every logged change is notified. */
 export const CHANGE_CHANNEL = 'plus_change';
 
-/** Part of the triggers' names: a host that compares names alone then sees a new version as a change. */
+/**
+ * Part of the triggers' names: a host that compares names alone then sees a new version as a change.
+ *
+ * @public
+ */
 export const TRIGGER_VERSION = 1;
 
 /** The most keys that one row of the log holds. */
@@ -29,20 +33,18 @@ export const WATCHED_EVENTS = ['update', 'delete', 'truncate'] as const;
 
 export type WatchedEvent = (typeof WATCHED_EVENTS)[number];
 
-/** A primary key as the database had it before the change, by column. */
+/**
+ * A primary key as the database had it before the change, by column.
+ *
+ * @public
+ */
 export type ChangedKey = Readonly<Record<string, unknown>>;
 
-/** A row of the change log, as a plain `select` gives it. */
-export interface ChangeLogRow {
-  readonly id: string;
-  readonly table_schema: string;
-  readonly table_name: string;
-  /** `null`: any row of the table may have changed. */
-  readonly keys: readonly ChangedKey[] | null;
-  readonly created_at: Date;
-}
-
-/** What a notification on {@link CHANGE_CHANNEL} says. */
+/**
+ * What a notification on {@link CHANGE_CHANNEL} says.
+ *
+ * @public
+ */
 export interface ChangeNotification {
   readonly schema: string;
   readonly table: string;
@@ -55,7 +57,11 @@ export function triggerName(event: WatchedEvent, version: number = TRIGGER_VERSI
   return `plus_v${version}_${event}`;
 }
 
-/** The version in a trigger's name; `undefined` when it is none of the library's. */
+/**
+ * The version in a trigger's name; `undefined` when it is none of the library's.
+ *
+ * @public
+ */
 export function triggerVersion(name: string): number | undefined {
   const version = /^plus_v(\d+)_(?:update|delete|truncate)$/.exec(name)?.[1];
   return version === undefined ? undefined : Number(version);
@@ -63,6 +69,8 @@ export function triggerVersion(name: string): number | undefined {
 
 /**
  * What a notification says; `undefined` when the payload is none of the triggers': anybody may notify the channel.
+ *
+ * @public
  */
 export function parseNotification(payload: string): ChangeNotification | undefined {
   try {

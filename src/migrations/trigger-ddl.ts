@@ -103,7 +103,7 @@ const TRANSITION: Record<WatchedEvent, string> = {
  * The name of a trigger's function: the one under which MikroORM drops it. Where that would be cut, and so be the same
  * for all triggers of the table, a hash keeps it apart.
  */
-export function functionName(table: string, event: WatchedEvent): string {
+function functionName(table: string, event: WatchedEvent): string {
   const name = `${table}_${triggerName(event)}_fn`;
   if (Buffer.byteLength(name) <= MAX_IDENTIFIER_BYTES) return name;
   const suffix = `_${createHash('sha256').update(table).digest('hex').slice(0, 8)}_${triggerName(event)}_fn`;

@@ -22,7 +22,7 @@ export function withChangeLog<C extends Configuration>(config: C, options: Chang
   const log = changeLogEntity(options);
   const own = config.discovery?.afterDiscovered;
   const afterDiscovered: Discovered = (storage, platform) => {
-    const finish = (): void => watchCachedTables(storage, platform as Platform, options);
+    const finish = (): void => watchCachedTables(storage, platform, options);
     const pending: unknown = own?.(storage, platform);
     // synchronous discovery doesn't wait for a promise
     return pending instanceof Promise ? pending.then(finish) : finish();

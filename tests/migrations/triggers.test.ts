@@ -125,10 +125,13 @@ describe('foreign keys', () => {
     await client.query('truncate post');
     expect(await takeLog(client)).toEqual([['public.post', 'any']]);
     await client.query('truncate tag cascade');
-    expect((await takeLog(client)).toSorted()).toEqual([
-      ['public.post', 'any'],
-      ['public.tag', 'any'],
-    ]);
+    const emptied = new Map((await takeLog(client)) as [string, unknown][]);
+    expect(emptied).toEqual(
+      new Map([
+        ['public.tag', 'any'],
+        ['public.post', 'any'],
+      ]),
+    );
   });
 });
 

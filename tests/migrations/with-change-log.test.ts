@@ -163,7 +163,7 @@ describe('the tables that are watched', () => {
       extends: root as never,
       discriminatorValue: 'dog',
       properties: { bark: { type: 'string', nullable: true } },
-      repository: () => CachedRepo as never,
+      repository: () => CachedRepo,
     });
     const label = defineEntity({ name: 'Label', properties: { id } });
     const { url, orm } = await created({
@@ -186,7 +186,7 @@ describe('the tables that are watched', () => {
   test('are all tables but those of relations and the log, with a cached repository for all entities', async () => {
     const label = defineEntity({ name: 'Label', properties: { id: p.integer().primary() } });
     const tag = defineEntity({ name: 'Tag', properties: { ...tagProperties, labels: () => p.manyToMany(label) } });
-    const { url } = await created({ entities: [tag, label], entityRepository: PlusRepo as never });
+    const { url } = await created({ entities: [tag, label], entityRepository: PlusRepo });
     expect(new Set((await watched(url)).map(({ table }) => table))).toEqual(new Set(['public.label', 'public.tag']));
   });
 
@@ -343,7 +343,7 @@ describe('withChangeLog()', () => {
           await Promise.resolve();
           seen.push('discovered');
           // a repository that only the hook gives it
-          for (const meta of storage) if (meta.className === 'Tag') meta.repository = () => PlusRepo as never;
+          for (const meta of storage) if (meta.className === 'Tag') meta.repository = () => PlusRepo;
         },
       }),
     });
@@ -361,7 +361,8 @@ describe('withChangeLog()', () => {
       const orm = new MikroORM(withChangeLog({ entities: [Tag], clientUrl: url }, { schema }));
       open.push(orm);
       const { triggers: defined } = orm.getMetadata().get(Tag);
-      expect(defined.map(({ name }) => name).toSorted()).toEqual(triggers);
+      expect(new Set(defined.map(({ name }) => name))).toEqual(new Set(triggers));
+      expect(defined).toHaveLength(triggers.length);
       expect(defined[0]!.expression).toContain(`"${schema}"."plus_change_log"`);
     }
   });
