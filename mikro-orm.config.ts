@@ -16,7 +16,13 @@ const config = withChangeLog<Options>({
     ? { driver: PostgreSqlDriver, clientUrl: DATABASE_URL }
     : { driver: PgliteDriver as unknown as typeof PostgreSqlDriver, dbName: 'memory://' }),
   entities: [Tag, Setting, Basket, BasketItem],
-  subscribers: [new PlusSubscriber({ stores: { default: 'memory://', rows: REDIS_URL ?? 'memory://' } })],
+  subscribers: [
+    new PlusSubscriber({
+      stores: { default: 'memory://', rows: REDIS_URL ?? 'memory://' },
+      // the demo says who answered: a machine that stands still for a moment must not change that
+      timeout: 5_000,
+    }),
+  ],
   extensions: [Migrator],
   migrations: { path: 'examples/quickstart/migrations', tableName: 'demo_migrations', snapshot: false },
 });
