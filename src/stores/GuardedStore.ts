@@ -1,3 +1,4 @@
+import { circuitBreaker, CircuitState, ConsecutiveBreaker, handleWhen, type CircuitBreakerPolicy } from 'cockatiel';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ConfigurationError, StoreError } from '../errors.js';
 import { publish } from '../observability/channels.js';
@@ -36,7 +37,7 @@ export class GuardedStore {
   readonly #owed = new Map<string, LockEntry>();
   /** With a token each, so that what is owed anew while a region is being removed stays owed. */
   readonly #owedRegions = new Map<string, symbol>();
-  #isDown = false;
+  readonly #circuit = newCircuit();
   #retry: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -95,8 +96,7 @@ export class GuardedStore {
    * @returns whether the store was told
    */
   async releaseMany(entries: readonly ReleaseEntry[], holder: string, isLocked = false): Promise<boolean> {
-    const isDown = this.#isDown && !isLocked;
-    return this.#orOwe('release', entries, () => this.#store.releaseMany(entries, holder), isDown);
+    return this.#orOwe('release', entries, () => this.#store.releaseMany(entries, holder), isLocked);
   }
 
   /** Removes entries; those that the store could not be told of are remembered. Returns whether it was told. */
@@ -160,11 +160,11 @@ export class GuardedStore {
     operation: string,
     entries: readonly LockEntry[],
     send: () => Promise<void>,
-    isDown = this.#isDown,
+    evenIfDown = false,
   ): Promise<boolean> {
     if (entries.length === 0) return true;
     try {
-      await this.#send(operation, send, this.#options.timeoutMs, isDown);
+      await this.#send(operation, send, this.#options.timeoutMs, evenIfDown);
       return true;
     } catch {
       this.owe(entries.map(({ key, region }) => ({ key, region })));
@@ -186,23 +186,29 @@ export class GuardedStore {
     }
   }
 
+  /** An open circuit is for the probe to close: a caller neither tries it nor waits for its outcome. */
   async #send<T>(
     operation: string,
     send: () => Promise<T>,
     limitMs = this.#options.timeoutMs,
-    isDown = this.#isDown,
+    evenIfDown = false,
   ): Promise<T> {
-    if (isDown) throw new Error('The store has failed before, and has not answered since.');
+    const isDown = this.#isDown;
+    if (isDown && !evenIfDown) throw new Error('The store has failed before, and has not answered since.');
+    const attempt = (): Promise<T> => within(limitMs, send);
     try {
-      return await within(limitMs, send);
+      return await (isDown ? attempt() : this.#circuit.execute(attempt));
     } catch (error) {
       if (error instanceof ConfigurationError) throw error;
-      this.#isDown = true;
       this.#scheduleRetry();
       this.#options.onFailure();
       publish('store', { store: this.alias, operation, error });
       throw error;
     }
+  }
+
+  get #isDown(): boolean {
+    return this.#circuit.state !== CircuitState.Closed;
   }
 
   #scheduleRetry(): void {
@@ -211,17 +217,18 @@ export class GuardedStore {
     this.#retry.unref();
   }
 
+  /** The probe: tells what is owed, and so closes the circuit. */
   async #recover(): Promise<void> {
     try {
-      if (this.#owed.size > 0) await this.#payOwed();
-      else await within(this.#options.timeoutMs, () => this.#store.ping());
-      this.#isDown = false;
+      await this.#circuit.execute(() =>
+        this.#owed.size > 0 ? this.#payOwed() : within(this.#options.timeoutMs, () => this.#store.ping()),
+      );
       for (const [region, token] of this.#owedRegions) {
-        await within(CLEAR_MS, () => this.#store.clear(`${region}:`));
+        await this.#circuit.execute(() => within(CLEAR_MS, () => this.#store.clear(`${region}:`)));
         if (this.#owedRegions.get(region) === token) this.#owedRegions.delete(region);
       }
     } catch {
-      this.#isDown = true;
+      // the circuit knows
     }
     this.#retry = undefined;
     if (this.#isDown || this.#owed.size > 0 || this.#owedRegions.size > 0) this.#scheduleRetry();
@@ -238,6 +245,15 @@ export class GuardedStore {
   }
 }
 
+/** The first failure opens it. It may be probed at any time: the pace is the probe's, and no clock's that can be set back. */
+function newCircuit(): CircuitBreakerPolicy {
+  return circuitBreaker(
+    handleWhen((error) => !(error instanceof ConfigurationError)),
+    { breaker: new ConsecutiveBreaker(1), halfOpenAfter: Number.NEGATIVE_INFINITY },
+  );
+}
+
+/** Not cockatiel's timeout, which takes an answer that arrived while this process was busy for none. */
 async function within<T>(limitMs: number, work: () => Promise<T>): Promise<T> {
   const timer = new AbortController();
   const timeout = async (): Promise<never> => {
