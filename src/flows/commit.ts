@@ -4,19 +4,25 @@ import type { GuardedStore } from '../stores/GuardedStore.js';
 import type { Region } from '../stores/Region.js';
 
 /**
- * Just before COMMIT: soft-locks what the transaction touched in `read-write` regions. From here until the release,
- * nobody reads or fills these entries, so nobody can see the old row once the new one is committed. Entries of other
- * regions are removed after the commit; where a region rejects commits that a store can't be told of, the store is asked
- * now.
+ * Just before COMMIT: soft-locks what the transaction touched. From here until the release, nobody reads or fills these
+ * entries, so nobody can see the old row once the new one is committed, whatever becomes of this process.
+ *
+ * Only `read-write` regions, and those that reject commits that a store can't be told of, wait for the confirmation. For
+ * others the lock is under way while PostgreSQL commits, and costs no time; it is there for a writer that dies. A store
+ * without soft locks is told after the commit.
  *
  * @throws {StoreError} when a store can't be told and a region of it rejects; the transaction is then rolled back
  */
 export async function lockTouched(record: TransactionRecord): Promise<void> {
   await Promise.all(
     byStore(record).map(async ([store, touched]) => {
-      const [locking, evicting] = byPromise(touched);
-      await lockEntries(record, store, locking);
-      if (evicting.some(({ region }) => region.options.onStoreFailure === 'reject')) await store.ping();
+      if (!hasSoftLocks(store)) {
+        if (touched.some(rejects)) await store.ping();
+        return;
+      }
+      const locking = lockEntries(record, store, touched);
+      record.locking.set(store, Promise.allSettled([record.locking.get(store), locking]));
+      if (touched.some((entry) => isStrict(entry) || rejects(entry)) && (await locking)) record.locked.add(store);
     }),
   );
 }
@@ -30,26 +36,21 @@ export async function lockForGood(record: TransactionRecord): Promise<void> {
   for (const { region, key } of record.touched()) region.near?.drop([key]);
 }
 
+/** Returns whether the locks are confirmed. */
 async function lockEntries(
   record: TransactionRecord,
   store: GuardedStore,
   touched: readonly TouchedEntry[],
-): Promise<void> {
-  if (touched.length === 0) return;
+): Promise<boolean> {
   const lockMs = Math.max(...touched.map(({ region }) => region.options.softLockTtl));
   try {
     await store.lockMany(touched.map(toEntry), record.holder, lockMs);
-    record.locked.add(store);
     for (const { region } of touched) region.statistics.softLocks += 1;
+    return true;
   } catch (error) {
-    if (touched.some(({ region }) => region.options.onStoreFailure === 'reject')) throw error;
+    if (touched.some(rejects)) throw error;
+    return false;
   }
-}
-
-/** Entries that need soft locks, and those that are only removed after the commit. */
-function byPromise(touched: readonly TouchedEntry[]): [locking: TouchedEntry[], evicting: TouchedEntry[]] {
-  const isLocking = ({ region }: TouchedEntry): boolean => region.options.strategy === 'read-write';
-  return [touched.filter(isLocking), touched.filter((entry) => !isLocking(entry))];
 }
 
 /**
@@ -61,26 +62,50 @@ export async function releaseTouched(record: TransactionRecord, outcome: 'commit
   if (outcome === 'committed') await Promise.all([...record.cleared].map(clearRegion));
   if (touched.length === 0) return;
   const told = await Promise.all(
-    byStore(record).map(async ([store, entries]) => {
-      const [locking, evicting] = byPromise(entries);
-      // a lock that wasn't confirmed may arrive after a later writer's commit: writing through would undo that one
-      const writeThrough = outcome === 'committed' && record.locked.has(store);
-      const isReleased = await store.releaseMany(
-        locking.map((entry) => toRelease(entry, writeThrough)),
-        record.holder,
-        record.locked.has(store),
-      );
-      return outcome === 'committed' ? (await store.evictMany(evicting.map(toEntry))) && isReleased : isReleased;
-    }),
+    byStore(record).map(([store, entries]) => releaseEntries(record, store, entries, outcome)),
   );
   for (const { region, key } of touched) region.near?.drop([key]);
   publish('commit', { entries: touched.length, outcome, released: told.every(Boolean) });
+}
+
+async function releaseEntries(
+  record: TransactionRecord,
+  store: GuardedStore,
+  touched: readonly TouchedEntry[],
+  outcome: 'committed' | 'rolled-back',
+): Promise<boolean> {
+  const isCommitted = outcome === 'committed';
+  if (!hasSoftLocks(store)) return isCommitted ? store.evictMany(touched.map(toEntry)) : true;
+  // nothing was changed, and nothing locked
+  if (!isCommitted && !record.locking.has(store)) return true;
+  // a lock that came after its release would stay until it runs out
+  await record.locking.get(store);
+  const isLocked = record.locked.has(store);
+  // a lock that wasn't confirmed before COMMIT may follow a later writer's: writing through would undo that one
+  const writeThrough = isCommitted && isLocked;
+  return store.releaseMany(
+    touched.map((entry) => toRelease(entry, writeThrough)),
+    record.holder,
+    isLocked,
+  );
 }
 
 async function clearRegion({ store, name, near }: Region): Promise<void> {
   // a store that can't be told remembers
   await store.clear(name).catch(() => undefined);
   near?.dropAll();
+}
+
+function isStrict({ region }: TouchedEntry): boolean {
+  return region.options.strategy === 'read-write';
+}
+
+function rejects({ region }: TouchedEntry): boolean {
+  return region.options.onStoreFailure === 'reject';
+}
+
+function hasSoftLocks({ store }: GuardedStore): boolean {
+  return store.capabilities.softLocks;
 }
 
 function byStore(record: TransactionRecord): [GuardedStore, TouchedEntry[]][] {

@@ -17,7 +17,9 @@ export class TransactionRecord {
   readonly #touched = new Map<string, TouchedEntry>();
   /** Whether the cache may answer inside; asked of the server once. */
   cacheable: Promise<boolean> | undefined;
-  /** Stores whose locks are confirmed; only those may be written through. */
+  /** Stores that were asked for locks, and when that is settled. */
+  readonly locking = new Map<unknown, Promise<unknown>>();
+  /** Stores whose locks were confirmed before COMMIT; only those may be written through. */
   readonly locked = new Set<unknown>();
   /** Regions of which anything may have changed; removed whole after the commit. */
   readonly cleared = new Set<Region>();
