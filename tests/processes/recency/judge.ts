@@ -33,6 +33,8 @@ interface Debt extends Acknowledged {
 /** What is known of one row's life, by its id. */
 class History {
   readonly commits = new Staircase<Acknowledged>();
+  /** The same with the time that readers are given. */
+  readonly due = new Staircase<Acknowledged>();
   readonly seen = new Staircase<string>();
   readonly truth = new Staircase<Acknowledged>();
   readonly debts: Debt[] = [];
@@ -40,7 +42,9 @@ class History {
 
 /**
  * Decides which reads were stale. A read is stale if it started after a write of its row was acknowledged and returned a
- * lower version, or a row whose deletion was acknowledged. It is told apart
+ * lower version, or a row whose deletion was acknowledged; in a region that allows some staleness, if it started later
+ * than that. It is told apart
+ * - from one **behind**: it is within the staleness that is allowed;
  * - from a **late** one: the writer could not tell the store after its COMMIT, and the time that the documentation
  *   allows for making up for it wasn't over;
  * - from a **leftover**: long after the faults, the row isn't the one of the database, but nobody was told that it was
@@ -49,6 +53,7 @@ class History {
  */
 export class Judge {
   readonly stale: Finding[] = [];
+  readonly behind: Finding[] = [];
   readonly late: Finding[] = [];
   readonly leftovers: Finding[] = [];
   readonly stepsBack: Finding[] = [];
@@ -120,8 +125,10 @@ export class Judge {
     const { id, how, at, released } = event;
     const acknowledged: Acknowledged = { process: by.name, how, version, at, released };
     const history = this.#history(id);
-    if (released) history.commits.add(at + this.#toleranceUs, versionOf(acknowledged), acknowledged);
-    else history.debts.push({ ...acknowledged, by });
+    if (released) {
+      history.commits.add(at, versionOf(acknowledged), acknowledged);
+      history.due.add(at + this.#toleranceUs, versionOf(acknowledged), acknowledged);
+    } else history.debts.push({ ...acknowledged, by });
   }
 
   #judge(read: ReadEvent, reader: string): void {
@@ -133,7 +140,7 @@ export class Judge {
     const aborted = this.#aborted.get(`${read.row} ${read.version}`);
     if (aborted) this.dirty.push(finding(aborted));
 
-    const missed = history.commits.above(read.version);
+    const missed = history.due.above(read.version);
     if (missed && missed.at <= read.start) {
       this.stale.push(finding(missed.source));
       return;
@@ -144,6 +151,11 @@ export class Judge {
     if (debt) {
       const isOverdue = debt.by.dueAfter(debt.at) + this.#toleranceUs <= read.start;
       (isOverdue ? this.stale : this.late).push(finding(debt));
+      return;
+    }
+    const behind = history.commits.above(read.version);
+    if (behind && behind.at <= read.start) {
+      this.behind.push(finding(behind.source));
       return;
     }
     const truth = history.truth.above(read.version);

@@ -6,6 +6,7 @@ import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { defaultOptions, runChecker, type CheckerOptions } from './checker.js';
 import { faultKinds } from './faults.js';
+import { strategies, type Strategy } from './protocol.js';
 import { CheckedServers } from './servers.js';
 import { print, problemsOf } from './report.js';
 
@@ -26,13 +27,16 @@ const { values } = parseArgs({
   },
 });
 
+if (!strategies.includes(values.strategy as Strategy)) {
+  throw new Error(`--strategy is one of ${strategies.join(', ')}`);
+}
 const options: CheckerOptions = {
   seconds: Number(values.minutes) * 60,
   seed: Number(values.seed),
   readers: Number(values.readers),
   writers: Number(values.writers),
   rows: Number(values.rows),
-  strategy: values.strategy,
+  strategy: values.strategy as Strategy,
   onStoreFailure: values.onStoreFailure as CheckerOptions['onStoreFailure'],
   faults: faultKinds.filter((kind) => values.fault?.some((part) => kind.includes(part)) ?? true),
   broken: values.broken as CheckerOptions['broken'],

@@ -77,15 +77,21 @@ export interface WorkerSetup {
   readonly broken: Broken | undefined;
 }
 
+/** The strategies whose promises are checked; `nonstrict-read-write` with a near cache. */
+export const strategies = ['read-write', 'nonstrict-read-write'] as const;
+export type Strategy = (typeof strategies)[number];
+
 interface RegionSetup {
-  readonly strategy: string;
+  readonly strategy: Strategy;
+  readonly maxStaleness: number;
+  readonly nearCache: { readonly maxEntries: number } | undefined;
   readonly onStoreFailure: 'bypass' | 'reject';
   readonly leaseTtl: number;
   readonly softLockTtl: number;
 }
 
-/** Ways to break the cache on purpose, to see that the checker notices. */
-export type Broken = 'no-locks' | 'no-leases';
+/** Ways to break the cache on purpose, to see that the checker notices; `deaf`: near caches that hear of no change. */
+export type Broken = 'no-locks' | 'no-leases' | 'deaf';
 
 /** A row's life: deleted and created again, it has another id. */
 interface RowId {

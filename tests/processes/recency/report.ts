@@ -15,19 +15,20 @@ export function problemsOf(report: CheckerReport): string[] {
 
 /** The report for a reader at a terminal. */
 export function print(report: CheckerReport): string {
-  const { options, stale, late, leftovers, stepsBack, dirty, statistics } = report;
+  const { options, stale, behind, late, leftovers, stepsBack, dirty, statistics } = report;
   const { seed, seconds, readers, writers, rows, strategy, onStoreFailure, broken } = options;
   const finding = (list: readonly Finding[]): string =>
     list.length === 0 ? '0' : `${list.length}, worst ${worst(list)} ms`;
   return [
     `seed ${seed}, ${seconds} s, ${readers} readers and ${writers} writers over ${rows} rows, ${strategy}, ` +
       `onStoreFailure '${onStoreFailure}'${broken ? `, broken: ${broken}` : ''}`,
-    `reads         ${report.reads}, of them ${report.hits} from the store`,
+    `reads         ${report.reads}, by who answered: ${counts(report.servedBy)}`,
     `writes        ${counts(report.writes)}`,
     `faults        ${counts(report.faults)}`,
     `store         ${statistics.fills} fills, ${statistics.refusedFills} refused, ${statistics.softLocks} soft locks, ` +
       `${statistics.storeFailures} failures, ${report.evicted} evicted by Redis`,
-    `stale reads   ${finding(stale)}`,
+    `stale reads   ${finding(stale)}${strategy === 'read-write' ? '' : ' (later than maxStaleness)'}`,
+    `reads behind  ${finding(behind)} (within maxStaleness)`,
     `late reads    ${finding(late)} (the store could not be told, and was not overdue)`,
     `leftovers     ${finding(leftovers)} (old rows in the end, of writes that nobody was told of)`,
     `steps back    ${finding(stepsBack)} (older than an earlier read, of writes not yet acknowledged)`,

@@ -59,7 +59,7 @@ export class Trace {
 }
 
 function isPlainHit({ event }: Traced): boolean {
-  return event.kind === 'read' && event.servedBy === 'store';
+  return event.kind === 'read' && ['store', 'near-cache'].includes(event.servedBy);
 }
 
 function line({ at, process, event }: Traced, zero: number): string {

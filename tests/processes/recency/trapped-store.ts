@@ -1,3 +1,4 @@
+import { Redis, type RedisOptions } from 'ioredis';
 import {
   RedisStore,
   type CacheStore,
@@ -20,14 +21,22 @@ export interface Traps {
 /** The Redis store with a fault point before and after every operation; broken on purpose if asked. */
 export class TrappedStore implements CacheStore {
   readonly #store: RedisStore;
+  readonly #url: string;
   readonly #traps: Traps;
   readonly #broken: Broken | undefined;
   readonly #learned = new Set<string>();
 
   constructor(url: string, traps: Traps, broken: Broken | undefined) {
     this.#store = new RedisStore(url);
+    this.#url = url;
     this.#traps = traps;
     this.#broken = broken;
+  }
+
+  /** Makes the connections that a near cache needs. */
+  duplicate(options: RedisOptions): Redis {
+    const connection = new Redis(this.#url, options);
+    return this.#broken === 'deaf' ? deafen(connection) : connection;
   }
 
   get capabilities(): CacheStore['capabilities'] {
@@ -132,6 +141,22 @@ export class TrappedStore implements CacheStore {
       throw error;
     }
   }
+}
+
+/** Of all invalidations only the heartbeat's come through. */
+function deafen(connection: Redis): Redis {
+  const emit = connection.emit.bind(connection);
+  return Object.assign(connection, {
+    emit: (name: string, ...args: unknown[]) => {
+      const keys = args[1];
+      if (name !== 'messageBuffer' || !Array.isArray(keys)) return emit(name, ...args);
+      return emit(
+        name,
+        args[0],
+        keys.filter((key) => String(key).includes(':near-cache:')),
+      );
+    },
+  });
 }
 
 function keysOf(entries: readonly { readonly key: string }[]): string[] {
