@@ -1,6 +1,7 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { StoreError } from '../../src/index.js';
+import { stopProcess } from '../harness/stop-process.js';
 import { startServers } from '../harness/servers.js';
 import { createTestOrm } from '../harness/orm.js';
 import { PlusSubscriber } from '../../src/index.js';
@@ -8,8 +9,9 @@ import { startCluster, storeKinds, type Service } from './support/cluster.js';
 import { Tag } from './support/entities.js';
 
 const TIMEOUT_MS = 400;
-/** How much later than its deadline something may come on a busy machine. */
-const SLACK_MS = 300;
+/** Where it is measured who waits: well above what a busy machine may add, and that is less than the wait itself. */
+const LONG_TIMEOUT_MS = 3_000;
+const SLACK_MS = 2_500;
 
 const get = (name: string) => async (em: EntityManager) =>
   (await em.getRepository(Tag).getOrCreate({ name }, { weight: 1 }))[0];
@@ -34,6 +36,17 @@ const changes: Record<string, (em: EntityManager, name: string, weight: number) 
   upsert: (em, name, weight) => em.getRepository(Tag).upsert({ name, weight }),
 };
 
+/** Waits until the probe has found that the store is back. */
+async function recovered({ plus }: Pick<Service, 'plus'>): Promise<void> {
+  while (
+    !(await plus.ping().then(
+      () => true,
+      () => false,
+    ))
+  )
+    await sleep(20);
+}
+
 describe.each(storeKinds)('a store over %s', (kind) => {
   it('that fails from the start never fails a call, and is not asked again at once', async () => {
     await using cluster = await startCluster(kind, { entities: [Tag], timeout: TIMEOUT_MS });
@@ -54,14 +67,14 @@ describe.each(storeKinds)('a store over %s', (kind) => {
   });
 
   it('that hangs holds up the calls under way once, for the time limit, and nobody after them', async () => {
-    await using cluster = await startCluster(kind, { entities: [Tag], timeout: TIMEOUT_MS });
+    await using cluster = await startCluster(kind, { entities: [Tag], timeout: LONG_TIMEOUT_MS });
     const [one] = cluster.services;
     await one.watch(get('x'));
     one.store.hang();
     const held = await Promise.all(Array.from({ length: 5 }, () => timed(() => get('x')(one.em()))));
     for (const { ms } of held) {
-      expect(ms).toBeGreaterThanOrEqual(TIMEOUT_MS - 5);
-      expect(ms).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+      expect(ms).toBeGreaterThanOrEqual(LONG_TIMEOUT_MS - 5);
+      expect(ms).toBeLessThan(LONG_TIMEOUT_MS + SLACK_MS);
     }
     const end = Date.now() + 1_500;
     while (Date.now() < end) {
@@ -81,14 +94,10 @@ describe.each(storeKinds)('a store over %s', (kind) => {
     one.store.hang();
     await one.watch(get('x'));
     one.store.heal();
-    const healedAt = Date.now();
-    for (;;) {
-      // (the lease of the first reader, who gave up, keeps its own row out for a while)
-      const { sql } = await one.watch(get('y'));
-      if (sql.length === 0) break;
-      expect(Date.now() - healedAt).toBeLessThan(2_000);
-      await sleep(20);
-    }
+    await recovered(one);
+    // (the lease of the first reader, who gave up, keeps its own row out for a while)
+    await one.watch(get('y'));
+    expect((await one.watch(get('y'))).sql).toEqual([]);
   });
 
   it.each(Object.keys(changes))(
@@ -103,12 +112,10 @@ describe.each(storeKinds)('a store over %s', (kind) => {
         expect((await one.watch(get('x'))).result.weight).toBe(weight);
       }
       one.store.heal();
-      const healedAt = Date.now();
       expect((await one.watch(get('x'))).result.weight).toBe(3);
-      while ((await other.watch(get('x'))).result.weight !== 3) {
-        expect(Date.now() - healedAt).toBeLessThan(2_000);
-        await sleep(20);
-      }
+      // the store is told before it counts as well again, so before anything else
+      await recovered(one);
+      expect((await other.watch(get('x'))).result.weight).toBe(3);
       // and never again the old one
       for (let round = 0; round < 20; round++) {
         expect((await other.watch(get('x'))).result.weight).toBe(3);
@@ -130,7 +137,7 @@ describe.each(storeKinds)('a store over %s', (kind) => {
     expect((await other.watch(get('x'))).result.weight).toBe(1);
     await expect(em.fork().findOneOrFail(Tag, { name: 'x' })).resolves.toMatchObject({ weight: 1 });
     one.store.heal();
-    await sleep(600);
+    await recovered(one);
     await changes[change]!(one.em(), 'x', 2);
     for (const service of [one, other]) expect((await service.watch(get('x'))).result.weight).toBe(2);
   });
@@ -152,13 +159,13 @@ describe.each(storeKinds)('a store over %s', (kind) => {
   it.each(['fail', 'hang'] as const)(
     'that %ss between lock and release keeps everybody from the old row',
     async (trouble) => {
-      await using cluster = await startCluster(kind, { entities: [Tag], timeout: TIMEOUT_MS });
+      await using cluster = await startCluster(kind, { entities: [Tag], timeout: LONG_TIMEOUT_MS });
       const [one, other] = cluster.services;
       for (const service of [one, other]) await service.watch(get('x'));
       one.store[trouble]('releaseMany', 'evictMany', 'ping');
       // never throws: what is committed is committed
       const { ms } = await timed(() => changes['flush']!(one.em(), 'x', 2));
-      expect(ms).toBeLessThan(TIMEOUT_MS + SLACK_MS + 50);
+      expect(ms).toBeLessThan(LONG_TIMEOUT_MS + SLACK_MS);
       for (let round = 0; round < 3; round++) {
         for (const service of [one, other]) expect((await service.watch(get('x'))).result.weight).toBe(2);
       }
@@ -174,7 +181,7 @@ describe.each(storeKinds)('a store over %s', (kind) => {
     await other.watch(get('x'));
     // a COMMIT that takes so long that the store is thought to be well again before the release
     await one.em().execute(`
-      create function dawdle() returns trigger language plpgsql as $$ begin perform pg_sleep(0.8); return null; end $$;
+      create function dawdle() returns trigger language plpgsql as $$ begin perform pg_sleep(3); return null; end $$;
       create constraint trigger dawdle after update on tag deferrable initially deferred
         for each row when (new.weight = 2) execute function dawdle()`);
     const locking = one.store.pauseNext('lockMany');
@@ -191,7 +198,7 @@ describe.each(storeKinds)('a store over %s', (kind) => {
 
 describe('a real Redis server', () => {
   async function connect(url: string): Promise<{ service: Service; close: () => Promise<void> }> {
-    const plus = new PlusSubscriber({ stores: { default: url }, timeout: TIMEOUT_MS });
+    const plus = new PlusSubscriber({ stores: { default: url }, timeout: LONG_TIMEOUT_MS });
     const testOrm = await createTestOrm({ entities: [Tag], subscribers: [plus] });
     const em = (): EntityManager => testOrm.orm.em.fork();
     const watch: Service['watch'] = async (work) => {
@@ -209,7 +216,7 @@ describe('a real Redis server', () => {
   it('that is not there costs one wait at most', async () => {
     const { service, close } = await connect('redis://127.0.0.1:9');
     const first = await timed(() => service.watch(get('x')));
-    expect(first.ms).toBeLessThan(TIMEOUT_MS + SLACK_MS + 100);
+    expect(first.ms).toBeLessThan(LONG_TIMEOUT_MS + SLACK_MS);
     for (let round = 0; round < 20; round++) {
       const { ms } = await timed(() => changes['flush']!(service.em(), 'x', round));
       expect(ms).toBeLessThan(SLACK_MS);
@@ -222,11 +229,11 @@ describe('a real Redis server', () => {
   it('that stands still for a while costs one wait, and serves the new row afterwards', async () => {
     await using servers = await startServers({ redis: true });
     const { service, close } = await connect(servers.redis!.url);
-    // the first connection may take longer than the time limit
+    // the first lookup creates the row, the second finds it in the store
     while ((await service.watch(get('x'))).sql.length > 0) await sleep(50);
-    process.kill(servers.redis!.pid, 'SIGSTOP');
+    await stopProcess(servers.redis!.pid);
     const first = await timed(() => changes['flush']!(service.em(), 'x', 2));
-    expect(first.ms).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+    expect(first.ms).toBeLessThan(LONG_TIMEOUT_MS + SLACK_MS);
     for (let round = 0; round < 20; round++) {
       const { ms, result } = await timed(() => service.watch(get('x')));
       expect(ms).toBeLessThan(SLACK_MS);
@@ -234,7 +241,7 @@ describe('a real Redis server', () => {
       await sleep(30);
     }
     process.kill(servers.redis!.pid, 'SIGCONT');
-    await sleep(1_000);
+    await recovered(service);
     for (let round = 0; round < 3; round++) expect((await service.watch(get('x'))).result.weight).toBe(2);
     expect(service.plus.statistics().storeFailures).toBeLessThan(10);
     await close();

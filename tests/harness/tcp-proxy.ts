@@ -30,6 +30,8 @@ const OPEN: LinkState = { kind: 'open' };
 export class TcpProxy implements AsyncDisposable {
   /** Sees every chunk that a client sends, before it is passed on. */
   onClientData: Interceptor | undefined;
+  /** Sees every chunk that the server answers, when it arrives at the proxy. */
+  onServerData: Interceptor | undefined;
   readonly #server: Server;
   readonly #pairs = new Set<Pair>();
   #target: { host: string; port: number };
@@ -99,9 +101,10 @@ export class TcpProxy implements AsyncDisposable {
       client.resetAndDestroy();
       return;
     }
-    const pair = new Pair(client, connect({ ...this.#target, noDelay: true }), (chunk, link) =>
-      this.onClientData?.(chunk, link),
-    );
+    const pair = new Pair(client, connect({ ...this.#target, noDelay: true }), {
+      client: (chunk, link) => this.onClientData?.(chunk, link),
+      server: (chunk, link) => this.onServerData?.(chunk, link),
+    });
     this.#pairs.add(pair);
     pair.flow(this.#state.kind === 'stranded' ? OPEN : this.#state);
     pair.whenClosed(() => this.#pairs.delete(pair));
@@ -117,16 +120,17 @@ class Pair implements Link {
   readonly #toClient: Pipe;
   #losesReply = false;
 
-  constructor(client: Socket, server: Socket, intercept: Interceptor) {
+  constructor(client: Socket, server: Socket, intercept: Record<'client' | 'server', Interceptor>) {
     this.#client = client;
     this.#server = server;
     this.#toServer = new Pipe(server);
     this.#toClient = new Pipe(client);
     client.on('data', (chunk) => {
-      intercept(chunk, this);
+      intercept.client(chunk, this);
       if (!this.isDead) this.#toServer.send(chunk);
     });
     server.on('data', (chunk) => {
+      intercept.server(chunk, this);
       if (this.#losesReply) this.destroy();
       else if (!this.isDead) this.#toClient.send(chunk);
     });

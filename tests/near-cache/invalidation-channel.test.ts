@@ -11,10 +11,14 @@ import { MemoryStore } from '../../src/stores/MemoryStore.js';
 import type { RedisClientLike } from '../../src/stores/redis/redis-client.js';
 import { RedisStore } from '../../src/stores/redis/RedisStore.js';
 import { type RunningServers, startServers } from '../harness/servers.js';
+import { stopProcess } from '../harness/stop-process.js';
 import { type Link, TcpProxy } from '../harness/tcp-proxy.js';
 
 const LONG = 60_000;
+/** For tests of its bound. */
 const MAX_STALENESS = 1_000;
+/** For all others: a machine that stands still for a moment switches nothing off. */
+const UNTROUBLED = 20_000;
 
 let servers: RunningServers;
 let url: string;
@@ -66,6 +70,7 @@ function open(
     channel,
     onInvalidated,
     onDroppedAll,
+    maxStalenessMs: UNTROUBLED,
     ...options,
     prefix: 'plus:tag:o:',
   });
@@ -80,13 +85,23 @@ async function openUntilOn(options: Parameters<typeof open>[0] = {}): Promise<Op
   return result;
 }
 
-async function until(isTrue: () => boolean, limitMs = 5_000): Promise<number> {
-  const start = performance.now();
-  while (!isTrue()) {
-    if (performance.now() - start > limitMs) throw new Error(`It did not happen within ${limitMs} ms.`);
+async function until(isTrue: () => boolean | Promise<boolean>): Promise<void> {
+  const end = performance.now() + 30_000;
+  while (!(await isTrue())) {
+    if (performance.now() > end) throw new Error('It did not happen.');
     await sleep(1);
   }
-  return performance.now() - start;
+}
+
+/** Looks until an entry isn't served any more. Returns the last moment from which on it was, however slow the test is. */
+async function lastServed({ cache }: Opened, name: unknown): Promise<number> {
+  let served = -Infinity;
+  for (;;) {
+    const now = performance.now();
+    if (cache.get(keyOf(name)) === undefined) return served;
+    served = now;
+    await sleep(1);
+  }
 }
 
 const region = 'plus:tag';
@@ -170,7 +185,8 @@ describe('a change by another process', () => {
     await warm(near, 'x');
     expect(near.cache.get(keyOf('x'))).toBe('old x');
     await change('x');
-    await until(() => near.cache.get(keyOf('x')) === undefined, MAX_STALENESS);
+    await until(() => near.cache.get(keyOf('x')) === undefined);
+    expect(near.cache.isOn).toBe(true);
     expect(await read(near, 'x')).not.toBe('old x');
     expect(near.lost).toEqual([]);
   });
@@ -188,18 +204,18 @@ describe('a change by another process', () => {
     }
     report('evict sent -> not served', delays);
     expect(median(delays)).toBeLessThan(50);
-    expect(Math.max(...delays)).toBeLessThan(MAX_STALENESS);
     expect(near.onDroppedAll).not.toHaveBeenCalled();
   });
 
   it('removes the entry: an expiry', async () => {
     const near = await openUntilOn();
     await warm(near, 'x');
-    await client.pexpire(keyOf('x'), 100);
+    await client.pexpire(keyOf('x'), 3_000);
     await until(() => near.cache.get(keyOf('x')) === undefined);
     expect(await read(near, 'x')).toBe('old x');
     expect(near.cache.get(keyOf('x'))).toBe('old x');
-    await until(() => near.cache.get(keyOf('x')) === undefined, MAX_STALENESS);
+    await until(() => near.cache.get(keyOf('x')) === undefined);
+    expect(near.cache.isOn).toBe(true);
   });
 
   it('reaches only those caches whose prefix the key has', async () => {
@@ -238,7 +254,7 @@ describe('a change by another process', () => {
     await warm(near, 'x', 'y');
     const ticket = near.cache.begin();
     await client.flushall();
-    await until(() => near.cache.size === 0, MAX_STALENESS);
+    await until(() => near.cache.size === 0);
     expect(near.cache.put(keyOf('x'), 'old x', ticket)).toBe(false);
     expect(near.cache.isOn).toBe(true);
     expect(near.onDroppedAll).toHaveBeenCalledTimes(1);
@@ -258,21 +274,27 @@ describe('a change by another process', () => {
 describe('a read under way', () => {
   it('puts nothing if the invalidation overtakes its answer', async () => {
     await using proxy = await TcpProxy.start(url);
-    const store = new RedisStore(proxy.through(url));
+    // a client that waits for its answers, however late they are
+    const patient = new Redis(proxy.through(url));
+    opened.push({ close: () => patient.disconnect() });
+    const store = new RedisStore(patient);
     const near = await openUntilOn({ own: store });
     await fill(other, 'x', 'old');
     await caughtUp(near);
     // the heartbeats of this time are held up as well, which is no matter within maxStaleness
     let isHeld = false;
+    let isAnswered = false;
+    proxy.onServerData = (chunk) => {
+      isAnswered ||= chunk.includes('old');
+    };
     proxy.onClientData = (chunk, link) => {
       if (isHeld || !chunk.includes(keyOf('x'))) return;
       isHeld = true;
-      link.delayReplies(150);
+      link.delayReplies(1_000);
     };
     const ticket = near.cache.begin();
     const reading = store.readMany([keyOf('x')]);
-    await until(() => isHeld);
-    await sleep(20);
+    await until(() => isAnswered);
     near.onInvalidated.mockClear();
     await evict(other, 'x');
     await until(() => near.onInvalidated.mock.calls.length > 0);
@@ -293,11 +315,11 @@ describe('a read under way', () => {
     await caughtUp(near);
     const ticket = near.cache.begin();
     expect(await near.store.readMany([keyOf('x')])).toEqual([{ kind: 'hit', value: 'old' }]);
-    subscriber!.delayReplies(200);
+    subscriber!.delayReplies(3_000);
     await evict(other, 'x');
     expect(near.cache.put(keyOf('x'), 'old', ticket)).toBe(true);
     expect(near.cache.get(keyOf('x'))).toBe('old');
-    expect(await until(() => near.cache.get(keyOf('x')) === undefined)).toBeLessThan(MAX_STALENESS);
+    await until(() => near.cache.get(keyOf('x')) === undefined);
     expect(near.cache.isOn).toBe(true);
     expect(near.cache.size).toBe(0);
   });
@@ -309,7 +331,7 @@ describe('a lost connection', () => {
     await warm(near, 'x', 'y');
     const ticket = near.cache.begin();
     await kill(kind);
-    await until(() => near.cache.size === 0, MAX_STALENESS);
+    await until(() => near.cache.size === 0);
     expect(near.cache.put(keyOf('x'), 'old x', ticket)).toBe(false);
     await evict(other, 'x');
     await fill(other, 'x', 'new x');
@@ -328,7 +350,7 @@ describe('a lost connection', () => {
     const near = await openUntilOn({ own: new RedisStore(proxy.through(url)) });
     await warm(near, 'x');
     proxy.set({ kind: 'cut' });
-    await until(() => near.cache.size === 0, MAX_STALENESS);
+    await until(() => near.cache.size === 0);
     proxy.open();
     await until(() => near.cache.isOn);
     expect(near.lost).toHaveLength(1);
@@ -338,14 +360,13 @@ describe('a lost connection', () => {
     const tookMs: number[] = [];
     for (let round = 0; round < 3; round += 1) {
       await using proxy = await TcpProxy.start(url);
-      const near = await openUntilOn({ source: proxy.through(url) });
+      const near = await openUntilOn({ source: proxy.through(url), maxStalenessMs: MAX_STALENESS });
       await warm(near, `x${round}`);
       const key = keyOf(`x${round}`);
       const start = performance.now();
       proxy.set({ kind });
       await evict(other, `x${round}`);
-      while (near.cache.get(key) !== undefined) await sleep(1);
-      tookMs.push(performance.now() - start);
+      tookMs.push((await lastServed(near, `x${round}`)) - start);
       // it looks open, so entries remain for some time, but are not served
       while (near.cache.size > 0) {
         expect(near.cache.get(key)).toBeUndefined();
@@ -364,17 +385,20 @@ describe('a lost connection', () => {
     await using proxy = await TcpProxy.start(url);
     const near = await openUntilOn({ source: proxy.through(url), maxStalenessMs: 200 });
     await warm(near, 'x');
+    const start = performance.now();
     proxy.set({ kind: 'held' });
-    expect(await until(() => near.cache.get(keyOf('x')) === undefined)).toBeLessThan(200);
+    expect((await lastServed(near, 'x')) - start).toBeLessThan(200);
   });
 
   it('survives a network that is slow, but not too slow, and knows that it learns things late', async () => {
     await using proxy = await TcpProxy.start(url);
-    const near = await openUntilOn({ source: proxy.through(url) });
+    // a proof each second, and one is good for 5.4 s: enough for a machine that stands still for a while
+    const near = await openUntilOn({ source: proxy.through(url), maxStalenessMs: 6_000 });
     await warm(near, 'x');
     proxy.set({ kind: 'slow', delayMs: 250 });
-    await sleep(600);
-    for (let wait = 0; wait < 60; wait += 1) {
+    await sleep(300);
+    const end = performance.now() + 6_000;
+    while (performance.now() < end) {
       expect(near.cache.isOn).toBe(true);
       // a proof from less than the delay ago would vouch for changes that are still on their way
       expect(near.channel.isProven('plus:tag:o:', 245)).toBe(false);
@@ -388,6 +412,7 @@ describe('a lost connection', () => {
     proxy.set({ kind: 'cut' });
     const near = open({ source: proxy.through(url) });
     near.cache.begin();
+    await until(() => near.lost.length > 0);
     await sleep(400);
     expect(near.cache.isOn).toBe(false);
     expect(await read(near, 'x')).toBeUndefined();
@@ -397,11 +422,12 @@ describe('a lost connection', () => {
   });
 
   it('switches it off while the server hangs, and on again after', async () => {
-    const near = await openUntilOn();
+    const near = await openUntilOn({ maxStalenessMs: MAX_STALENESS });
     await warm(near, 'x');
-    process.kill(servers.redis!.pid, 'SIGSTOP');
+    const start = performance.now();
+    await stopProcess(servers.redis!.pid);
     try {
-      expect(await until(() => near.cache.get(keyOf('x')) === undefined)).toBeLessThan(MAX_STALENESS);
+      expect((await lastServed(near, 'x')) - start).toBeLessThan(MAX_STALENESS);
       await sleep(MAX_STALENESS);
     } finally {
       process.kill(servers.redis!.pid, 'SIGCONT');
@@ -420,10 +446,11 @@ describe('a process that was stopped', () => {
   }
 
   it('serves nothing until it has caught up, and then only what is still right', async () => {
-    const near = await openUntilOn();
+    const maxStalenessMs = 3 * MAX_STALENESS;
+    const near = await openUntilOn({ maxStalenessMs });
     await warm(near, 'x', 'y');
     meanwhile(`DEL ${keyOf('x')}`);
-    block(1.5 * MAX_STALENESS);
+    block(maxStalenessMs);
     expect([near.cache.get(keyOf('x')), near.cache.get(keyOf('y'))]).toEqual([undefined, undefined]);
     expect(near.cache.isOn).toBe(false);
     await until(() => near.cache.isOn);
@@ -465,8 +492,7 @@ describe('its connections', () => {
       hasty.cache.begin();
       expect(hasty.lost).toEqual([]);
     }
-    await sleep(100);
-    expect(await connections()).toHaveLength(0);
+    await until(async () => (await connections()).length === 0);
   });
 
   it('let the process exit by itself, also those that lead nowhere any more', async () => {
@@ -475,21 +501,18 @@ describe('its connections', () => {
     let output = '';
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += String(chunk)));
     const closed = once(child, 'close');
-    await until(() => output.includes('closed'), 20_000);
-    const start = performance.now();
     expect(await closed).toEqual([0, null]);
-    expect(output.trim()).toBe('closed');
-    expect(performance.now() - start).toBeLessThan(1_500);
+    expect(output.trim()).toBe('nothing is left open');
   });
 
   it('can be made from an ioredis client, whatever its options, which is left alone', async () => {
-    const source = new Redis(url, { commandTimeout: 200, enableAutoPipelining: true, db: 3, readOnly: true });
+    const source = new Redis(url, { commandTimeout: 2_000, enableAutoPipelining: true, db: 3, readOnly: true });
     opened.push({ close: () => source.disconnect() });
     const own = new RedisStore(source);
     const near = await openUntilOn({ source, own });
     await fill(own, 'x', 'old');
     while (near.cache.get(keyOf('x')) === undefined) await read(near, 'x');
-    await sleep(500);
+    await sleep(2_200);
     expect(near.cache.get(keyOf('x'))).toBe('old');
     await evict(own, 'x');
     await until(() => near.cache.get(keyOf('x')) === undefined);

@@ -96,11 +96,11 @@ it(
     }
     expect(stale.at(-1)).toBeLessThanOrEqual(MAX_STALENESS);
     expect(median).toBeLessThan(50);
-    // or it would have shown nothing
-    expect(done).toBeGreaterThan(5);
-    expect(total('dropped')).toBeGreaterThan(2);
-    expect(stale.length).toBeGreaterThan(100);
-    expect(total('hits')).toBeGreaterThan(1_000);
+    // or it would have shown nothing; a busy machine may do a hundred times less than another
+    expect(done).toBeGreaterThan(3);
+    expect(total('dropped')).toBeGreaterThan(0);
+    expect(stale.length).toBeGreaterThan(10);
+    expect(total('hits')).toBeGreaterThan(50);
   },
   DURATION + 60_000,
 );

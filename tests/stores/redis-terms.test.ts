@@ -154,7 +154,7 @@ describe('errors of the server are rejections', () => {
 
   it('of a server that still loads its data: -LOADING', async () => {
     expect(await fill(await guard())).toBe(true);
-    await node.client.call('DEBUG', ['POPULATE', '3000', 'filler']);
+    await node.client.call('DEBUG', ['POPULATE', '10000', 'filler']);
     await node.client.save();
     await node.client.config('SET', 'loading-process-events-interval-bytes', '1024');
     node.signal('SIGKILL');

@@ -6,6 +6,7 @@ import type { RedisClientLike } from '../../src/stores/redis/redis-client.js';
 import { RedisStore } from '../../src/stores/redis/RedisStore.js';
 import { describeStoreContract, type StoreUnderTest } from '../contract/store-contract.js';
 import { describeStoreModel } from '../contract/store-model.js';
+import { stopProcess } from '../harness/stop-process.js';
 import { type RunningServers, startServers, testPrefix, testRedisUrl } from '../harness/servers.js';
 
 const LONG = 60_000;
@@ -277,7 +278,7 @@ describe('RedisStore on a server of its own', () => {
       await Promise.all([store.ping(), fill(store), store.readMany(keysOf(1))]);
       expect(await connections()).toHaveLength(1);
       await store.close();
-      for (let wait = 0; wait < 100 && (await connections()).length > 0; wait += 1) {
+      for (let wait = 0; wait < 3_000 && (await connections()).length > 0; wait += 1) {
         await sleep(10);
       }
       expect(await connections()).toHaveLength(0);
@@ -313,19 +314,19 @@ describe('RedisStore on a server of its own', () => {
       const start = performance.now();
       await expect(store.ping()).rejects.toThrow('max retries');
       await expect(store.readMany(['x'])).rejects.toThrow('max retries');
-      expect(performance.now() - start).toBeLessThan(2_000);
+      expect(performance.now() - start).toBeLessThan(10_000);
       await store.close();
     });
 
     it('does not keep the store from closing when the server hangs', async () => {
       const store = new RedisStore(url);
       await store.ping();
-      process.kill(servers.redis!.pid, 'SIGSTOP');
+      await stopProcess(servers.redis!.pid);
       try {
         const start = performance.now();
         const pinged = store.ping().catch(() => 'rejected');
         await store.close();
-        expect(performance.now() - start).toBeLessThan(2_000);
+        expect(performance.now() - start).toBeLessThan(10_000);
         expect(await pinged).toBe('rejected');
       } finally {
         process.kill(servers.redis!.pid, 'SIGCONT');

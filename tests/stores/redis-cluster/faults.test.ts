@@ -150,7 +150,7 @@ describe('a cluster of three nodes', () => {
     const start = performance.now();
     await expect(store.readMany(['x'])).rejects.toThrow('cannot be reached');
     await expect(store.ping()).rejects.toThrow('cannot be reached');
-    expect(performance.now() - start).toBeLessThan(5_000);
+    expect(performance.now() - start).toBeLessThan(30_000);
     await store.close();
   });
 });
