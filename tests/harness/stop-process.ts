@@ -7,9 +7,11 @@ export async function stopProcess(pid: number): Promise<void> {
   while (!(await standsStill(pid))) await sleep(5);
 }
 
-async function standsStill(pid: number): Promise<boolean> {
+/** Whether a process has been stopped by a signal, or is gone. */
+export async function standsStill(pid: number): Promise<boolean> {
   if (process.platform !== 'linux') return sleep(500, true);
-  const stat = await readFile(`/proc/${pid}/stat`, 'latin1');
+  const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => undefined);
+  if (stat === undefined) return true;
   // "pid (name) state …"; the name may hold anything
-  return stat[stat.lastIndexOf(')') + 2] === 'T';
+  return ['T', 'Z', 'X'].includes(stat[stat.lastIndexOf(')') + 2]!);
 }

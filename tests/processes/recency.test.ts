@@ -12,7 +12,8 @@ import { print, problemsOf } from './recency/report.js';
 /** `CHECKER_SECONDS=60 npm test -- recency` runs each seed for longer; `CHECKER_SEEDS=7,8` runs others. */
 const SECONDS = Number(process.env['CHECKER_SECONDS'] ?? 5);
 const SEEDS = (process.env['CHECKER_SEEDS'] ?? '1,2').split(',').map(Number);
-const TIME_LIMIT = SECONDS * 1_000 + 90_000;
+/** Most of it is for busy machines. */
+const TIME_LIMIT = SECONDS * 1_000 + 300_000;
 
 const small: CheckerOptions = { ...defaultOptions, seconds: SECONDS, readers: 3, writers: 2 };
 const ofTheNetwork = faultKinds.filter((kind) => /connection (cut|held|slow|reset|stranded)/.test(kind));
@@ -31,10 +32,9 @@ describe('read-write', () => {
       const report = await runChecker({ ...small, seed }, servers);
       // the report says which read, and what led to it
       expect(problemsOf(report).length === 0 ? '' : print(report)).toBe('');
-      expect(report.reads).toBeGreaterThan(SECONDS * 10);
-      expect(report.servedBy['store']).toBeGreaterThan(SECONDS * 3);
-      expect(report.writes['committed']).toBeGreaterThan(0);
-      expect(Object.keys(report.faults).length).toBeGreaterThan(3);
+      expect(report.servedBy['store']).toBeGreaterThanOrEqual(10);
+      expect(report.writes['committed']).toBeGreaterThanOrEqual(5);
+      expect(Object.keys(report.faults).length).toBeGreaterThanOrEqual(4);
     },
     TIME_LIMIT,
   );
@@ -45,7 +45,7 @@ describe('read-write', () => {
       const faults: FaultKind[] = ofTheNetwork;
       const report = await runChecker({ ...small, seed: SEEDS[0]!, onStoreFailure: 'bypass', faults }, servers);
       expect(problemsOf(report).length === 0 ? '' : print(report)).toBe('');
-      expect(report.servedBy['store']).toBeGreaterThan(SECONDS * 3);
+      expect(report.servedBy['store']).toBeGreaterThanOrEqual(10);
     },
     TIME_LIMIT,
   );
@@ -58,9 +58,9 @@ describe('nonstrict-read-write', () => {
       const nonstrict = { ...small, strategy: 'nonstrict-read-write', onStoreFailure: 'bypass', seed } as const;
       const report = await runChecker(nonstrict, servers);
       expect(problemsOf(report).length === 0 ? '' : print(report)).toBe('');
-      expect(report.servedBy['near-cache']).toBeGreaterThan(0);
-      expect(report.writes['committed']).toBeGreaterThan(0);
-      expect(Object.keys(report.faults).length).toBeGreaterThan(3);
+      expect(report.servedBy['near-cache']).toBeGreaterThanOrEqual(10);
+      expect(report.writes['committed']).toBeGreaterThanOrEqual(5);
+      expect(Object.keys(report.faults).length).toBeGreaterThanOrEqual(4);
     },
     TIME_LIMIT,
   );
@@ -75,14 +75,14 @@ describe('the checker', () => {
     'finds stale reads of a cache with %s in a %s region',
     async (broken, strategy) => {
       const report = await runChecker(
-        { ...small, seconds: 30, seed: 1, faults: [], strategy, broken, stopWhenStale: true },
+        { ...small, seconds: 120, seed: 1, faults: [], strategy, broken, stopWhenStale: true },
         servers,
       );
       expect(report.stale.length).toBeGreaterThan(0);
       expect(report.traces[0]).toMatch(/^stale: reader \d read row-\d .*\n.*acknowledged row-\d v\d+/s);
       expect(problemsOf(report)).toContainEqual(expect.stringMatching(/^\d+ stale reads/));
     },
-    60_000,
+    TIME_LIMIT,
   );
 });
 
@@ -150,27 +150,31 @@ describe('TcpProxy', () => {
       await once(socket, 'connect');
       return socket;
     };
-    const echo = async (socket: Awaited<ReturnType<typeof open>>, text: string): Promise<string> => {
+    type Sockets = Awaited<ReturnType<typeof open>>;
+    const next = async (socket: Sockets): Promise<string> => String((await once(socket, 'data'))[0]);
+    const echo = (socket: Sockets, text: string): Promise<string> => {
       socket.write(text);
-      const answer = once(socket, 'data').then(([chunk]) => String(chunk));
-      return Promise.race([answer, sleep(100, 'nothing')]);
+      return next(socket);
     };
+    const nothing = (answer: Promise<string>): Promise<string> => Promise.race([answer, sleep(100, 'nothing')]);
 
     const first = await open();
     await expect(echo(first, 'a')).resolves.toBe('a');
     proxy.set({ kind: 'held' });
-    await expect(echo(first, 'b')).resolves.toBe('nothing');
-    const late = once(first, 'data');
+    const held = echo(first, 'b');
+    await expect(nothing(held)).resolves.toBe('nothing');
     proxy.open();
-    expect(String((await late)[0])).toBe('b');
-    proxy.set({ kind: 'slow', delayMs: 150 });
-    await expect(echo(first, 'c')).resolves.toBe('nothing');
+    await expect(held).resolves.toBe('b');
+    proxy.set({ kind: 'slow', delayMs: 30_000 });
+    const slow = echo(first, 'c');
+    await expect(nothing(slow)).resolves.toBe('nothing');
     proxy.open();
-    await expect(echo(first, 'd')).resolves.toMatch(/^c?d$/);
+    await expect(slow).resolves.toBe('c');
+    await expect(echo(first, 'd')).resolves.toBe('d');
 
     proxy.set({ kind: 'stranded' });
     proxy.open();
-    await expect(echo(first, 'e')).resolves.toBe('nothing');
+    await expect(nothing(echo(first, 'e'))).resolves.toBe('nothing');
     const second = await open();
     await expect(echo(second, 'f')).resolves.toBe('f');
 
@@ -180,5 +184,6 @@ describe('TcpProxy', () => {
     proxy.open();
     const third = await open();
     await expect(echo(third, 'g')).resolves.toBe('g');
+    first.destroy();
   });
 });

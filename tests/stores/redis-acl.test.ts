@@ -1,5 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { Cluster, Redis } from 'ioredis';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { InvalidationChannel } from '../../src/near-cache/InvalidationChannel.js';
+import { NearCache } from '../../src/near-cache/NearCache.js';
 import { openStore } from '../../src/stores/open-store.js';
 import { RedisClusterStore } from '../../src/stores/redis/RedisClusterStore.js';
 import { RedisStore } from '../../src/stores/redis/RedisStore.js';
@@ -85,6 +88,60 @@ describe('one server, with the documented rights', () => {
     }
     await node.client.call('ACL', rule);
   });
+});
+
+describe('a near cache, with the documented rights', () => {
+  let servers: RedisServers;
+  let node: RedisNode;
+  let rule: string[];
+
+  beforeAll(async () => {
+    servers = await RedisServers.open();
+    node = await servers.add('redis');
+    rule = await documentedRule('near-cache');
+  });
+  afterAll(() => servers?.[Symbol.asyncDispose]());
+
+  /** Opens store and near cache by one URL, sees a change, and says so; or says why it couldn't. */
+  async function follow(): Promise<string> {
+    const url = `redis://cache:password@${node.address}`;
+    const store = openStore(url);
+    const lost = Promise.withResolvers<string>();
+    let isOver = false;
+    const onLost = (reason: Error) => lost.resolve(String(reason));
+    const channel = new InvalidationChannel({ store, source: url, prefix: 'shop', onLost });
+    const cache = new NearCache({ channel, prefix: 'shop:tag:', maxStalenessMs: 20_000 });
+    const works = async (): Promise<string> => {
+      while (!isOver && !cache.put('shop:tag:1', 'row', cache.begin())) await sleep(5);
+      await node.client.set('shop:tag:1', 'changed by another');
+      while (cache.get('shop:tag:1') !== undefined) await sleep(5);
+      return cache.isOn ? 'works' : 'is off';
+    };
+    try {
+      await everything(store);
+      return await Promise.race([works(), lost.promise]);
+    } finally {
+      isOver = true;
+      channel.close();
+      await store.close();
+    }
+  }
+
+  it('follows changes', async () => {
+    await node.client.call('ACL', rule);
+    await expect(follow()).resolves.toBe('works');
+  });
+
+  it.each(['&__redis__:invalidate', '+subscribe', '+client|id', '+client|tracking'])(
+    'does not without %s',
+    async (right) => {
+      await node.client.call(
+        'ACL',
+        rule.filter((each) => each !== right),
+      );
+      await expect(follow()).resolves.toContain('NOPERM');
+    },
+  );
 });
 
 describe('a cluster, with the documented rights', () => {

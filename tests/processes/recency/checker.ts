@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { newStatistics, sumStatistics, type Statistics } from '../../../src/observability/statistics.js';
+import { newStatistics, sumStatistics } from '../../../src/observability/statistics.js';
 import { Member, type CrewSetup, type Incarnation } from './crew.js';
 import { faultKinds, inject, weightOf, type FaultKind, type World } from './faults.js';
-import { Judge, type Finding } from './judge.js';
+import { Judge } from './judge.js';
 import { nowUp, type Broken, type Strategy, type WorkerEvent } from './protocol.js';
 import { Random } from './random.js';
+import type { CheckerReport } from './report.js';
 import type { CheckedServers } from './servers.js';
 import { Trace } from './trace.js';
 
@@ -15,6 +16,9 @@ const SOFT_LOCK_TTL = 700;
 const SETTLED_US = 5_000_000;
 
 const MAX_STALENESS = 1_000;
+/** What a run has to show before it ends. On a busy machine it may take that much longer, without more faults than these. */
+const AT_LEAST = { hits: 10, commits: 5, faultKinds: 4 };
+const LONGER_MS = 90_000;
 /** For a process to end by itself; one may just be starting on a busy machine. */
 const FINISH_MS = 60_000;
 
@@ -45,29 +49,6 @@ export const defaultOptions: CheckerOptions = {
   onStoreFailure: 'reject',
   faults: faultKinds,
 };
-
-export interface CheckerReport {
-  readonly options: CheckerOptions;
-  readonly reads: number;
-  /** Of them, by whom they were answered: `store`, `near-cache` and others. */
-  readonly servedBy: Readonly<Record<string, number>>;
-  readonly writes: Readonly<Record<string, number>>;
-  readonly faults: Readonly<Record<string, number>>;
-  readonly stale: readonly Finding[];
-  readonly behind: readonly Finding[];
-  readonly late: readonly Finding[];
-  readonly leftovers: readonly Finding[];
-  readonly stepsBack: readonly Finding[];
-  readonly dirty: readonly Finding[];
-  readonly traces: readonly string[];
-  readonly readErrors: Readonly<Record<string, number>>;
-  readonly writeErrors: Readonly<Record<string, number>>;
-  readonly unhandled: readonly string[];
-  /** Processes that had to be killed at the end. */
-  readonly stuck: readonly string[];
-  readonly evicted: number;
-  readonly statistics: Statistics;
-}
 
 /** Runs the checker once, with servers that nobody else uses meanwhile: processes, faults, judgement. */
 export async function runChecker(options: CheckerOptions, servers: CheckedServers): Promise<CheckerReport> {
@@ -102,6 +83,7 @@ class CheckerRun implements World {
   #statistics = newStatistics();
   #endsAt = Infinity;
   #isOver = false;
+  #isProlonged = false;
 
   constructor(options: CheckerOptions, servers: CheckedServers) {
     this.#options = options;
@@ -122,10 +104,18 @@ class CheckerRun implements World {
     if (this.#options.faults.includes('Redis restart')) this.servers.prepareRedis();
     await Promise.all(this.members.map((member) => this.#start(member)));
     this.#endsAt = performance.now() + seconds * 1_000;
+    const lastEnd = this.#endsAt + LONGER_MS;
+    const prolonging = setInterval(() => {
+      const next = performance.now() + 2_000;
+      if (next < this.#endsAt || next > lastEnd || this.#hasShownEnough()) return;
+      this.#endsAt = next;
+      this.#isProlonged = true;
+    }, 250);
     // without faults nothing arrives late
     const settledUs = this.#options.faults.length > 0 ? SETTLED_US : SETTLED_US / 5;
     const settling = setInterval(() => this.#settle(nowUp() - settledUs), 500);
     await this.#injectFaults();
+    clearInterval(prolonging);
     clearInterval(settling);
     const stuck = await this.#finish();
     this.#settle(Infinity);
@@ -208,7 +198,7 @@ class CheckerRun implements World {
         this.#unhandled.push(`${by.name}: ${event.error}`);
         break;
       case 'trap':
-        this.#traps.get(member.name)?.(event);
+        this.#fallen(member, event);
         break;
       case 'ending':
         by.ended = event.step;
@@ -218,6 +208,13 @@ class CheckerRun implements World {
         break;
       default:
     }
+  }
+
+  #fallen(member: Member, event: Extract<WorkerEvent, { kind: 'trap' }>): void {
+    const waiting = this.#traps.get(member.name);
+    if (waiting) waiting(event);
+    // later than its fault has waited for it
+    else if (event.trap.kind === 'stop') void member.resumeAfter(0);
   }
 
   /** Up to three faults at a time, on different processes. */
@@ -230,12 +227,25 @@ class CheckerRun implements World {
       await sleep(this.random.whole(50, 500));
       if (stopWhenStale && this.#judge.stale.length > 0) break;
       if (faults.length === 0 || running.size >= 3 || !this.hasTime(1_500)) continue;
+      if (this.#isProlonged && this.#hasSeenFaults()) continue;
       const kind = this.random.weighted(weights);
       const fault = this.#inject(kind).finally(() => running.delete(fault));
       running.add(fault);
     }
     await Promise.all(running);
     this.#endsAt = 0;
+  }
+
+  #hasShownEnough(): boolean {
+    const { strategy, stopWhenStale } = this.#options;
+    if (stopWhenStale) return true;
+    const hits = this.#servedBy[strategy === 'read-write' ? 'store' : 'near-cache'] ?? 0;
+    const commits = this.#writes['committed'] ?? 0;
+    return hits >= AT_LEAST.hits && commits >= AT_LEAST.commits && this.#hasSeenFaults();
+  }
+
+  #hasSeenFaults(): boolean {
+    return Object.keys(this.#faults).length >= Math.min(AT_LEAST.faultKinds, this.#options.faults.length);
   }
 
   async #inject(kind: FaultKind): Promise<void> {

@@ -33,6 +33,7 @@ const LOST_CLOSE_MS = 1_000;
 let lostConnections = 0;
 const ending = new AbortController();
 let finished = false;
+let started: Promise<void> = Promise.resolve();
 let work: Promise<unknown> = Promise.resolve();
 let close: (() => Promise<void>) | undefined;
 
@@ -59,7 +60,8 @@ process.once('disconnect', () => {
 async function obey(order: Order): Promise<void> {
   switch (order.kind) {
     case 'start':
-      return start(order.setup);
+      started = start(order.setup);
+      return started;
     case 'arm':
       return traps.arm(order.point, order.trap, order.slowCommitMs);
     case 'disarm':
@@ -71,6 +73,7 @@ async function obey(order: Order): Promise<void> {
       return;
     case 'finish':
       ending.abort();
+      await started;
       await work;
       reporter.send({ kind: 'ending', step: 'loops' });
       await close?.();

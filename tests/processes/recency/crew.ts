@@ -3,12 +3,13 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { standsStill } from '../../harness/stop-process.js';
 import { TcpProxy } from '../../harness/tcp-proxy.js';
 import type { Acknowledger } from './judge.js';
 import { nowUp, type Order, type Role, type WorkerEvent, type WorkerSetup } from './protocol.js';
 
-/** "At most 2 s after the store is back", and what a busy machine may add to a timer. */
-const MAKE_UP_US = 2_000_000 + 500_000;
+/** "At most 2 s after the store is back", and what a busy machine may add to it. */
+const MAKE_UP_US = 2_000_000 + 4_000_000;
 
 /** A time in which a process could not tell the store anything. */
 interface Outage {
@@ -115,6 +116,16 @@ export class Member {
 
   signal(name: NodeJS.Signals): void {
     this.incarnation.child.kill(name);
+  }
+
+  /** Lets a process go on that stops itself, now or soon, once it has stood still for `ms`. */
+  async resumeAfter(ms: number): Promise<void> {
+    const { child } = this.incarnation;
+    await this.during(async () => {
+      while (!(await standsStill(child.pid!))) await sleep(5);
+      await sleep(ms);
+    });
+    child.kill('SIGCONT');
   }
 
   /** Keeps in mind that the process couldn't tell the store anything while `work` went on. */

@@ -24,7 +24,7 @@ export interface World {
 type Fault = (world: World) => Promise<boolean>;
 
 const TRAP_MS = 1_500;
-const STRANDED_MS = 5_000;
+const STRANDED_MS = 7_000;
 
 /** Every kind of fault, with its weight. A seed determines which come, when, and to whom. */
 const kinds = {
@@ -96,8 +96,7 @@ function trap(
       return false;
     }
     if (kind === 'kill') return true;
-    await member.during(() => sleep(ms));
-    if (kind === 'stop') member.signal('SIGCONT');
+    await (kind === 'stop' ? member.resumeAfter(ms) : member.during(() => sleep(ms)));
     return true;
   });
 }

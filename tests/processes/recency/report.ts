@@ -1,5 +1,30 @@
-import type { CheckerReport } from './checker.js';
+import type { Statistics } from '../../../src/observability/statistics.js';
+import type { CheckerOptions } from './checker.js';
 import type { Finding } from './judge.js';
+
+/** What one run has seen. */
+export interface CheckerReport {
+  readonly options: CheckerOptions;
+  readonly reads: number;
+  /** Of them, by whom they were answered: `store`, `near-cache` and others. */
+  readonly servedBy: Readonly<Record<string, number>>;
+  readonly writes: Readonly<Record<string, number>>;
+  readonly faults: Readonly<Record<string, number>>;
+  readonly stale: readonly Finding[];
+  readonly behind: readonly Finding[];
+  readonly late: readonly Finding[];
+  readonly leftovers: readonly Finding[];
+  readonly stepsBack: readonly Finding[];
+  readonly dirty: readonly Finding[];
+  readonly traces: readonly string[];
+  readonly readErrors: Readonly<Record<string, number>>;
+  readonly writeErrors: Readonly<Record<string, number>>;
+  readonly unhandled: readonly string[];
+  /** Processes that had to be killed at the end. */
+  readonly stuck: readonly string[];
+  readonly evicted: number;
+  readonly statistics: Statistics;
+}
 
 /** What must not happen, in words; empty for a good run. */
 export function problemsOf(report: CheckerReport): string[] {
