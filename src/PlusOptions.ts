@@ -5,6 +5,7 @@ import {
   type RegionOptions,
   type ResolvedRegion,
 } from './config/region-options.js';
+import { resolveRelay, type RelayOptions, type ResolvedRelay } from './config/relay-options.js';
 import { ConfigurationError } from './errors.js';
 import type { StoreSource } from './stores/open-store.js';
 
@@ -25,6 +26,12 @@ export interface PlusOptions {
   prefix?: string;
   /** The longest that a store may hold up a read or a commit, in milliseconds. Default: 250. */
   timeout?: number;
+  /**
+   * Take part in bringing to the cache what is changed past MikroORM (`psql`, other services, bulk statements, cascades),
+   * as the triggers of the cached tables log it. It takes one more connection to PostgreSQL, and keeps `memory://`
+   * regions of several processes in step. Default: false.
+   */
+  relay?: boolean | RelayOptions;
 }
 
 /** Options of `PlusSubscriber` with nothing left open. */
@@ -33,9 +40,10 @@ export interface ResolvedOptions {
   readonly regions: ResolvedRegion;
   readonly prefix: string | undefined;
   readonly timeout: number;
+  readonly relay: ResolvedRelay | undefined;
 }
 
-const plusOptionNames = new Set(['stores', 'regions', 'prefix', 'timeout']);
+const plusOptionNames = new Set(['stores', 'regions', 'prefix', 'timeout', 'relay']);
 
 /** @throws {ConfigurationError} for an unknown option or a value that can't work */
 export function resolveOptions(options: PlusOptions): ResolvedOptions {
@@ -51,5 +59,6 @@ export function resolveOptions(options: PlusOptions): ResolvedOptions {
     regions: resolveRegion('regions of PlusSubscriber', options.regions ?? {}),
     prefix: options.prefix,
     timeout,
+    relay: resolveRelay(options.relay),
   };
 }

@@ -8,7 +8,8 @@ import {
 } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { lookupKeyText, originalKeyText, primaryKeyText } from './codec/primary-key.js';
-import { resolveOptions, type PlusOptions } from './PlusOptions.js';
+import { resolveOptions, type PlusOptions, type ResolvedOptions } from './PlusOptions.js';
+import { openRelay } from './open-relay.js';
 import { RegionDirectory } from './RegionDirectory.js';
 import { ConfigurationError } from './errors.js';
 import type { CallOptions } from './flows/call.js';
@@ -16,12 +17,14 @@ import type { CacheSession } from './flows/cache-session.js';
 import { lockForGood, lockTouched, releaseTouched } from './flows/commit.js';
 import { primaryKeysOf } from './flows/find.js';
 import { LookupCache, readOnlyError } from './flows/LookupCache.js';
+import type { Relay } from './invalidation/relay/Relay.js';
 import { TransactionRecord, TransactionRecords } from './invalidation/TransactionRecord.js';
 import { parseLookup } from './natural-keys/lookup.js';
 import { onOrmClose } from './orm/close.js';
 import type { EntityManager as AnyEntityManager } from './orm/context.js';
 import { schemaOf } from './orm/entities.js';
 import type { Meta } from './orm/metadata.js';
+import type { RelayStatus } from './observability/relay-status.js';
 import { newStatistics, sumStatistics, type Statistics } from './observability/statistics.js';
 import type { Region } from './stores/Region.js';
 
@@ -46,17 +49,21 @@ export class PlusSubscriber implements EventSubscriber {
   readonly #bracketed = new WeakMap<object, TransactionRecord>();
   /** Entities whose upsert is told by the flow that made it. */
   readonly #ownUpserts = new WeakSet<object>();
+  readonly #options: ResolvedOptions;
+  #relay: Relay | undefined;
   #em: AnyEntityManager | undefined;
 
   /**
    * @throws {ConfigurationError} for an unknown option or a value that can't work; stores are opened at their first use
    */
   constructor(options: PlusOptions = {}) {
-    this.#regions = new RegionDirectory(resolveOptions(options), {
+    this.#options = resolveOptions(options);
+    this.#regions = new RegionDirectory(this.#options, {
       countersOf: (meta) => this.countersOf(meta),
       onStoreFailure: () => {
         this.#ofStores.storeFailures += 1;
       },
+      ...(this.#options.relay && { isFollowed: (withinMs) => this.#relay?.isProven(withinMs) ?? false }),
     });
   }
 
@@ -114,9 +121,35 @@ export class PlusSubscriber implements EventSubscriber {
   }
 
   /**
-   * Closes the stores that were opened from URLs; `orm.close()` calls it. The next use opens them again.
+   * Meets the ORM now instead of at the first use of a cached repository, and connects the relay if there is to be one.
+   *
+   * ```ts
+   * const orm = await MikroORM.init({ …, subscribers: [plus] });
+   * await plus.start(orm);
+   * ```
+   *
+   * @returns when the relay's first attempt to connect is over: `relayStatus()` tells how it went. If it failed, it is
+   *   repeated in the background. The relay by itself doesn't keep the process alive
+   * @throws {ConfigurationError} when the relay can't work with this driver or connection, or a region's options can't
+   */
+  async start(orm: { readonly em: EntityManager }): Promise<void> {
+    this.#attach(orm.em as AnyEntityManager);
+    await this.#relay?.start();
+  }
+
+  /** How this process's relay is doing; `stopped` when it has none. */
+  relayStatus(): RelayStatus {
+    return this.#relay?.status ?? { role: 'stopped', listening: false, delivered: 0 };
+  }
+
+  /**
+   * Stops the relay, and closes the stores that were opened from URLs; `orm.close()` calls it. The next use opens them
+   * again.
    */
   async close(): Promise<void> {
+    const relay = this.#relay;
+    this.#relay = undefined;
+    await relay?.close();
     await this.#regions.close();
   }
 
@@ -292,9 +325,15 @@ export class PlusSubscriber implements EventSubscriber {
   }
 
   #attach(em: AnyEntityManager): void {
-    if (this.#em) return;
-    this.#em = em;
-    onOrmClose(em, () => this.close());
+    if (!this.#em) {
+      this.#em = em;
+      onOrmClose(em, () => this.close());
+    }
+    if (this.#options.relay && !this.#relay) {
+      this.#relay = openRelay(this.#em, this.#options.relay, this.#regions);
+      // what goes wrong is in its status, and told by its channel
+      this.#relay.start().catch(() => undefined);
+    }
   }
 
   #usedEntityManager(): AnyEntityManager {

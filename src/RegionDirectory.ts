@@ -18,6 +18,11 @@ import { Region } from './stores/Region.js';
 export interface RegionDirectoryHost {
   countersOf(meta: Meta): Statistics;
   onStoreFailure(): void;
+  /**
+   * Whether changes that other processes made until so many milliseconds ago are known here, for rows that are in this
+   * process's memory alone. Without it, nobody follows them.
+   */
+  isFollowed?(maxStalenessMs: number): boolean;
 }
 
 /** The regions of an ORM's tables, and the stores and near caches that they share; each is opened at its first use. */
@@ -85,7 +90,11 @@ export class RegionDirectory {
     const prefix = this.#prefix(em);
     const name = regionName(prefix, root);
     const near = options.nearCache && this.#openNear(prefix, name, options);
-    return new Region(root, { name, options, store, near, statistics: this.#host.countersOf(root) });
+    const { maxStaleness } = options;
+    const host = this.#host;
+    const isFollowed =
+      host.isFollowed && !store.store.capabilities.shared ? () => host.isFollowed!(maxStaleness) : undefined;
+    return new Region(root, { name, options, store, near, isFollowed, statistics: host.countersOf(root) });
   }
 
   #openNear(prefix: string, name: string, options: ResolvedRegion): NearCache {

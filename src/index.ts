@@ -17,6 +17,7 @@ export {
 export { withPlusRepo, withRepo } from './repositories/with-repo.js';
 export { CacheRegion, cacheRegion } from './config/cache-region.js';
 export type { NearCacheOptions, RegionOptions, RegionStrategy } from './config/region-options.js';
+export type { RelayOptions } from './config/relay-options.js';
 export type { PlusOptions } from './PlusOptions.js';
 export { CreationContext } from './flows/call.js';
 export {
@@ -29,7 +30,14 @@ export {
   StoreError,
   TransactionContextError,
 } from './errors.js';
-export type { CommitMessage, LookupMessage, ServedBy, StoreMessage } from './observability/channels.js';
+export type {
+  CommitMessage,
+  LookupMessage,
+  RelayMessage,
+  ServedBy,
+  StoreMessage,
+} from './observability/channels.js';
+export type { RelayRole, RelayStatus } from './observability/relay-status.js';
 export type { Statistics } from './observability/statistics.js';
 export type * from './stores/CacheStore.js';
 export { MemoryStore, type MemoryStoreOptions } from './stores/MemoryStore.js';

@@ -86,8 +86,7 @@ export class LookupCache implements CacheSession {
     }
     const unleased = open.some((entry) => !entry.answer && !this.#trails.get(entry)!.objectToken);
     // before the select: a fill is refused if anything in the region was written from here on
-    if (unleased)
-      this.#guard = await this.#context.region.store.guard(this.#context.region.name, this.#options.leaseTtl);
+    if (unleased) this.#guard = await this.#context.region.guard();
   }
 
   async fill(batch: Batch): Promise<void> {

@@ -1,4 +1,5 @@
 import { channel } from 'node:diagnostics_channel';
+import type { RelayRole } from './relay-status.js';
 
 /** Who answered a lookup. */
 export type ServedBy = 'identity-map' | 'near-cache' | 'store' | 'database';
@@ -34,16 +35,30 @@ export interface StoreMessage {
   readonly error: unknown;
 }
 
+/** Message of the `mikro-orm-plus:relay` channel. Every kind of failure is told once, until it is over. */
+export type RelayMessage =
+  | { readonly kind: 'role'; readonly role: RelayRole; readonly before: RelayRole }
+  | {
+      readonly kind: 'delivery';
+      /** Rows of the change log that were delivered. */
+      readonly changes: number;
+      /** Milliseconds from the oldest change, in the transaction that made it, until the stores had confirmed it. */
+      readonly lag: number;
+    }
+  | { readonly kind: 'failure'; readonly operation: string; readonly error: unknown };
+
 const channels = {
   lookup: channel('mikro-orm-plus:lookup'),
   commit: channel('mikro-orm-plus:commit'),
   store: channel('mikro-orm-plus:store'),
+  relay: channel('mikro-orm-plus:relay'),
 };
 
 interface Messages {
   lookup: LookupMessage;
   commit: CommitMessage;
   store: StoreMessage;
+  relay: RelayMessage;
 }
 
 /** Whether anybody listens, so that building a message can be saved. */

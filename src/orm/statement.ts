@@ -35,6 +35,19 @@ export function selectList(driver: AbstractSqlDriver, meta: Meta, schema: string
     .join(', ');
 }
 
+/**
+ * The select list of a row's primary key, as MikroORM's own query builder writes it, over the alias {@link ALIAS}. For
+ * statements that don't go through MikroORM: nothing is hidden from its search for placeholders.
+ */
+export function keyColumns(driver: AbstractSqlDriver, meta: Meta): string {
+  const items = meta.root
+    .getPrimaryProps()
+    .flatMap((prop) =>
+      columnsOfProp(prop).map((column, index) => selectItem(driver, meta, prop, column, index, undefined)),
+    );
+  return items.join(', ').replaceAll('\\?', '?');
+}
+
 function selectItem(
   driver: AbstractSqlDriver,
   meta: Meta,

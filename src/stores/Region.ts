@@ -19,6 +19,11 @@ export interface RegionParts {
   readonly statistics: Statistics;
   /** Copies in this process, if the region has them. */
   readonly near: NearCache | undefined;
+  /**
+   * For rows in this process's own memory that other processes change too: whether all changes are known here, up to the
+   * region's `maxStaleness`. While they aren't, nothing is served or stored.
+   */
+  readonly isFollowed?: (() => boolean) | undefined;
 }
 
 /** What a read found, and whether this process had it. */
@@ -31,6 +36,7 @@ export class Region {
   readonly store: GuardedStore;
   readonly statistics: Statistics;
   readonly near: NearCache | undefined;
+  readonly #isFollowed: () => boolean;
   readonly #cached: ReadonlySet<string>;
   readonly #columns: readonly string[];
   readonly #fingerprint: string;
@@ -42,6 +48,7 @@ export class Region {
     this.store = parts.store;
     this.statistics = parts.statistics;
     this.near = near;
+    this.#isFollowed = parts.isFollowed ?? (() => true);
     const excluded = excludedNames(meta, options.exclude);
     const props = loadedProps(meta).filter(({ name }) => !excluded.has(name));
     this.#cached = new Set(props.map(({ name }) => name));
@@ -72,9 +79,25 @@ export class Region {
    * default one for lookups, whose copies may be wrong, since what they lead to is checked.
    */
   async read(from: GuardedStore, entries: readonly LockEntry[]): Promise<RegionRead[]> {
+    const misses = (): RegionRead[] => entries.map(() => ({ kind: 'miss', isNear: false }));
+    if (!this.#isFollowed()) return misses();
+    const results = this.near ? await this.#readNear(this.near, from, entries) : await this.#readStore(from, entries);
+    // asked again: a store that isn't this library's may take its time
+    return this.#isFollowed() ? results : misses();
+  }
+
+  /** A guard for rows whose keys aren't known yet; `undefined` when nothing may be stored. */
+  async guard(): Promise<string | undefined> {
+    return this.#isFollowed() ? this.store.guard(this.name, this.options.leaseTtl) : undefined;
+  }
+
+  async #readStore(from: GuardedStore, entries: readonly LockEntry[]): Promise<RegionRead[]> {
+    const results = await from.readMany(entries, { leaseMs: this.options.leaseTtl });
+    return results.map((result) => ({ ...result, isNear: false }));
+  }
+
+  async #readNear(near: NearCache, from: GuardedStore, entries: readonly LockEntry[]): Promise<RegionRead[]> {
     const options = { leaseMs: this.options.leaseTtl };
-    if (!this.near) return (await from.readMany(entries, options)).map((result) => ({ ...result, isNear: false }));
-    const near = this.near;
     const copies = entries.map(({ key, region }) => (from.isBypassed({ key, region }) ? undefined : near.get(key)));
     const missing = entries.filter((_, index) => copies[index] === undefined);
     const ticket = near.begin();
