@@ -2,6 +2,7 @@ import { publish } from '../../observability/channels.js';
 import type { RelayRole } from '../../observability/relay-status.js';
 import { helperLockKey, relayLockKey, type ChangeLog } from './ChangeLog.js';
 import { deliver, lanesOf, type Lane } from './delivery.js';
+import type { Failures } from './Failures.js';
 import type { RelaySession } from './RelaySession.js';
 import type { WatchedTable } from './WatchedTable.js';
 
@@ -23,9 +24,9 @@ export interface DelivererParts {
   readonly schema: string | undefined;
   readonly pollInterval: number;
   readonly batchSize: number;
+  readonly failures: Failures;
   tables(): readonly WatchedTable[];
   onRole(role: RelayRole): void;
-  onFailure(operation: string, error: Error): void;
 }
 
 /** Decides who delivers, and does it when it is this process. */
@@ -52,7 +53,7 @@ export class Deliverer {
   lose(): void {
     this.#isActive = false;
     this.backlog = undefined;
-    this.#refusals.clear();
+    for (const lane of this.#refusals.keys()) this.#accept(lane);
   }
 
   /**
@@ -92,16 +93,16 @@ export class Deliverer {
 
   /** @returns whether there may be more */
   async #step(session: RelaySession, lane: Lane, minAgeMs: number | undefined): Promise<boolean> {
-    const { log, batchSize, onFailure } = this.#parts;
+    const { log, batchSize, failures } = this.#parts;
     const view = { tables: lane.tables, ...(minAgeMs === undefined ? {} : { minAgeMs }) };
-    const { changes, lagMs, outcome } = await deliver({ session, log, batchSize, onFailure }, view);
+    const { changes, lagMs, outcome } = await deliver({ session, log, batchSize, failures }, view);
     if (changes > 0) {
       this.delivered += changes;
       this.lastDeliveryAt = new Date();
       publish('relay', { kind: 'delivery', changes, lag: lagMs });
     }
     if (outcome === 'refused') this.#refuse(lane.name);
-    else this.#refusals.delete(lane.name);
+    else this.#accept(lane.name);
     return outcome === 'more';
   }
 
@@ -114,7 +115,11 @@ export class Deliverer {
     const pauseMs = Math.min(before ? 2 * before.pauseMs : FIRST_RETRY_MS, this.#parts.pollInterval);
     this.#refusals.set(lane, { until: performance.now() + pauseMs, pauseMs });
     const error = new Error(`A store did not confirm evictions (${lane}); they stay in the change log until it does.`);
-    this.#parts.onFailure('store', error);
+    this.#parts.failures.add(`store ${lane}`, error);
+  }
+
+  #accept(lane: string): void {
+    if (this.#refusals.delete(lane)) this.#parts.failures.clear(`store ${lane}`);
   }
 
   async #measureBacklog(session: RelaySession): Promise<void> {

@@ -1,6 +1,7 @@
 import { ageOf, now, type Moment } from '../../near-cache/moment.js';
 import { parseNotification } from '../change-log.js';
 import { isAboutKeys, readNotifiedKeys } from './ChangeLog.js';
+import type { Failures } from './Failures.js';
 import type { RelaySession } from './RelaySession.js';
 import type { WatchedTable } from './WatchedTable.js';
 
@@ -16,10 +17,10 @@ interface Pending {
   isWhole: boolean;
 }
 
-/** What {@link LocalRegions} asks, and tells. */
-export interface LocalRegionsHost {
+/** What {@link LocalRegions} are made of. */
+export interface LocalRegionsParts {
+  readonly failures: Failures;
   tables(): readonly WatchedTable[];
-  onFailure(operation: string, error: Error): void;
 }
 
 /**
@@ -41,15 +42,15 @@ export interface LocalRegionsHost {
  * notified.
  */
 export class LocalRegions {
-  readonly #host: LocalRegionsHost;
+  readonly #parts: LocalRegionsParts;
   #pending = new Map<string, Pending>();
   /** Ends when everything that was notified so far has been applied. */
   #applied: Promise<void> = Promise.resolve();
   #session: RelaySession | undefined;
   #proof: Moment | undefined;
 
-  constructor(host: LocalRegionsHost) {
-    this.#host = host;
+  constructor(parts: LocalRegionsParts) {
+    this.#parts = parts;
   }
 
   /** Whether everything that was committed elsewhere until `maxStalenessMs` ago is known here. */
@@ -103,11 +104,11 @@ export class LocalRegions {
   }
 
   #tables(): readonly WatchedTable[] {
-    return this.#host.tables().filter(({ isLocal }) => isLocal);
+    return this.#parts.tables().filter(({ isLocal }) => isLocal);
   }
 
   #enqueue(work: () => Promise<void>): void {
-    this.#applied = this.#applied.then(work).catch((error: Error) => this.#host.onFailure('listen', error));
+    this.#applied = this.#applied.then(work).catch((error: Error) => this.#parts.failures.add('listen', error));
   }
 
   async #apply(session: RelaySession): Promise<void> {
@@ -126,7 +127,7 @@ export class LocalRegions {
       await table.evict(schema, await readNotifiedKeys(session, table, schema, payloads));
     } catch (error) {
       await table.evictAll();
-      if (isAboutKeys(error)) this.#host.onFailure('keys', error as Error);
+      if (isAboutKeys(error)) this.#parts.failures.add('keys', error as Error);
       else session.lose(error as Error);
     }
   }

@@ -59,11 +59,11 @@ export class Relay {
   constructor(parts: RelayParts) {
     const { options, schema } = parts;
     const tables = (): readonly WatchedTable[] => this.#tables;
-    const onFailure = (operation: string, error: Error): void => this.#failures.add(operation, error);
+    const failures = this.#failures;
     const onRole = (role: RelayRole): void => this.#setRole(role);
     this.#parts = parts;
-    this.#local = new LocalRegions({ tables, onFailure });
-    this.#deliverer = new Deliverer({ ...options, schema, log: new ChangeLog(schema), tables, onFailure, onRole });
+    this.#local = new LocalRegions({ tables, failures });
+    this.#deliverer = new Deliverer({ ...options, schema, log: new ChangeLog(schema), tables, failures, onRole });
     this.#tried.promise.catch(() => undefined);
   }
 

@@ -1,5 +1,6 @@
 import type { Row } from '../../orm/context.js';
 import { isAboutKeys, type ChangeLog, type LoggedChange, type LogView } from './ChangeLog.js';
+import type { Failures } from './Failures.js';
 import type { RelaySession } from './RelaySession.js';
 import type { WatchedTable } from './WatchedTable.js';
 
@@ -25,7 +26,7 @@ export interface DeliveryContext {
   readonly session: RelaySession;
   readonly log: ChangeLog;
   readonly batchSize: number;
-  readonly onFailure: (operation: string, error: Error) => void;
+  readonly failures: Failures;
 }
 
 /**
@@ -76,7 +77,7 @@ async function evictGroup(
 
 /** `undefined` when PostgreSQL can't read them: then any row may be meant. */
 async function readKeys(
-  { session, log, onFailure }: DeliveryContext,
+  { session, log, failures }: DeliveryContext,
   table: WatchedTable,
   group: readonly LoggedChange[],
 ): Promise<Row[] | undefined> {
@@ -89,7 +90,7 @@ async function readKeys(
     );
   } catch (error) {
     if (!isAboutKeys(error)) throw error;
-    onFailure('keys', error as Error);
+    failures.add('keys', error as Error);
     return undefined;
   }
 }
