@@ -188,6 +188,8 @@ export class Relay {
         if (!session.isOver) this.#failures.add('deliver', error as Error);
       }
       this.#tried.resolve();
+      // not before: who awaits the start must not end on the way
+      session.unref();
       if (!session.isOver) await pause(pauseMs, wake.signal);
     }
   }

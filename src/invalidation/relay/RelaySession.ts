@@ -45,6 +45,8 @@ export class RelaySession {
   readonly #end: (reason: Error) => void;
   #pid = 0;
   #isOver = false;
+  /** Ends with the statement before: a client takes one at a time. */
+  #idle: Promise<unknown> = Promise.resolve();
 
   private constructor({ connect, onChange }: SessionOptions) {
     const { promise, resolve } = Promise.withResolvers<Error>();
@@ -71,8 +73,6 @@ export class RelaySession {
       await session.query(KEEPALIVE);
       await session.query(`listen ${CHANGE_CHANNEL}`);
       await session.beat();
-      // an application that has nothing else to do may end
-      session.#client.unref();
       return session;
     } catch (error) {
       session.lose(error as Error);
@@ -84,17 +84,31 @@ export class RelaySession {
     return this.#isOver;
   }
 
-  /** Runs one statement. If it isn't answered, the connection is over. */
+  /** From now on an application that has nothing else to do may end. */
+  unref(): void {
+    if (!this.#isOver) this.#client.unref();
+  }
+
+  /** Runs one statement, after those before it. If it isn't answered, the connection is over. */
   async query<R = Row>(text: string, values: unknown[] = [], limitMs = STATEMENT_MS): Promise<R[]> {
-    const timer = setTimeout(() => {
-      // a process that was suspended first gets to read what has arrived
-      setImmediate(() => this.lose(new Error(`PostgreSQL did not answer the relay within ${limitMs} ms.`)));
-    }, limitMs);
+    const result = this.#idle.then(() => this.#send<R>(text, values, limitMs));
+    this.#idle = result.catch(() => undefined);
+    return result;
+  }
+
+  async #send<R>(text: string, values: unknown[], limitMs: number): Promise<R[]> {
+    let isAnswered = false;
+    const giveUp = (): void => {
+      if (!isAnswered) this.lose(new Error(`PostgreSQL did not answer the relay within ${limitMs} ms.`));
+    };
+    // a process that was suspended first gets to read what has arrived
+    const timer = setTimeout(() => setImmediate(giveUp), limitMs);
     timer.unref();
     try {
       const { rows } = await this.#client.query(text, values);
       return rows as R[];
     } finally {
+      isAnswered = true;
       clearTimeout(timer);
     }
   }
