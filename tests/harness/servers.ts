@@ -17,7 +17,7 @@ export type KeeperReport =
   | {
       kind: 'started';
       folder: string;
-      servers: Record<'postgres' | 'redis' | 'memcached', ServerAddress | undefined>;
+      servers: Record<'postgres' | 'redis' | 'memcached' | 'pgbouncer', ServerAddress | undefined>;
     }
   | { kind: 'failed'; message: string };
 
@@ -29,6 +29,7 @@ export interface RunningServers {
   postgres: ServerAddress | undefined;
   redis: ServerAddress | undefined;
   memcached: ServerAddress | undefined;
+  pgbouncer: ServerAddress | undefined;
   stop(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -38,6 +39,8 @@ export interface ServerChoice {
   redis?: boolean;
   /** No run has one by itself. By default on a free port, with 64 MB; memcached refuses less than 2. */
   memcached?: boolean | { port?: number; megabytes?: number };
+  /** In transaction mode, before the PostgreSQL server of this URL. No run has one by itself. */
+  pgbouncer?: string;
   /** Servers to use instead; what the run with this id left on them is removed at the end. */
   external?: { runId: string; postgresUrl?: string | undefined; redisUrl?: string | undefined };
 }
@@ -61,6 +64,7 @@ export async function startServers(choice: ServerChoice): Promise<RunningServers
     if (port) args.push('--memcachedPort', String(port));
     if (megabytes) args.push('--memcachedMegabytes', String(megabytes));
   }
+  if (choice.pgbouncer) args.push('--pgbouncer', choice.pgbouncer);
   if (choice.external) args.push('--runId', choice.external.runId);
   if (choice.external?.postgresUrl) args.push('--externalPostgres', choice.external.postgresUrl);
   if (choice.external?.redisUrl) args.push('--externalRedis', choice.external.redisUrl);

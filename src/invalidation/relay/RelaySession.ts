@@ -69,7 +69,7 @@ export class RelaySession {
     const session = new RelaySession(options);
     try {
       await session.#client.connect();
-      await session.#requireSession(options.isNamedDirect);
+      await session.#requireSession(options);
       await session.query(KEEPALIVE);
       await session.query(`listen ${CHANGE_CHANNEL}`);
       await session.beat();
@@ -145,11 +145,28 @@ export class RelaySession {
     this.#end(new Error('The relay was closed.'));
   }
 
-  /** A pooler gives its clients process ids of its own. */
-  async #requireSession(isNamedDirect: boolean): Promise<void> {
-    const [row] = await this.query<{ pid: number }>('select pg_backend_pid() as pid');
-    this.#pid = row!.pid;
-    if (!isNamedDirect && this.#pid !== this.#client.processID) throw poolerError();
+  /** A pooler gives its clients process ids of its own. One that is named on purpose may still give whole sessions. */
+  async #requireSession({ connect, isNamedDirect }: SessionOptions): Promise<void> {
+    this.#pid = await pidOf(this.#client);
+    if (this.#pid === this.#client.processID) return;
+    if (!isNamedDirect || (await isShared(connect, this.#pid))) throw poolerError();
+  }
+}
+
+async function pidOf(client: DirectClient): Promise<number> {
+  const { rows } = await client.query('select pg_backend_pid() as pid');
+  return rows[0]!.pid as number;
+}
+
+/** Whether a server process that already has a client takes another one: then it is nobody's own. */
+async function isShared(connect: ConnectDirectly, pid: number): Promise<boolean> {
+  const other = connect();
+  other.on('error', () => undefined);
+  try {
+    await other.connect();
+    return (await pidOf(other)) === pid;
+  } finally {
+    await other.end().catch(() => undefined);
   }
 }
 

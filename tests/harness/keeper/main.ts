@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { cleanDatabases, cleanRedis } from './external.js';
 import { startMemcached } from './memcached.js';
+import { startPgBouncer } from './pgbouncer.js';
 import { startPostgres } from './postgres.js';
 import { startRedis } from './redis.js';
 import type { ServerProcess } from './server-process.js';
@@ -20,6 +21,7 @@ const { values: options } = parseArgs({
     postgres: { type: 'boolean', default: false },
     redis: { type: 'boolean', default: false },
     memcached: { type: 'boolean', default: false },
+    pgbouncer: { type: 'string' },
     memcachedPort: { type: 'string' },
     memcachedMegabytes: { type: 'string' },
     externalPostgres: { type: 'string' },
@@ -60,9 +62,16 @@ async function start(): Promise<Extract<KeeperReport, { kind: 'started' }>['serv
   const redis = options.redis ? launch(startRedis) : Promise.resolve(undefined);
   const { memcachedPort: port, memcachedMegabytes: megabytes } = options;
   const memcached = options.memcached ? launch(() => startMemcached({ port, megabytes })) : Promise.resolve(undefined);
+  const { pgbouncer: target } = options;
+  const pgbouncer = target ? launch((own) => startPgBouncer(own, target)) : Promise.resolve(undefined);
   // All are settled before anything is stopped again: no server is forgotten because another one failed first.
-  await Promise.allSettled([postgres, redis, memcached]);
-  return { postgres: await postgres, redis: await redis, memcached: await memcached };
+  await Promise.allSettled([postgres, redis, memcached, pgbouncer]);
+  return {
+    postgres: await postgres,
+    redis: await redis,
+    memcached: await memcached,
+    pgbouncer: await pgbouncer,
+  };
 }
 
 function stop(exitCode: number): Promise<never> {
