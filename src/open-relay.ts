@@ -12,7 +12,7 @@ export function openRelay(em: EntityManager, options: ResolvedRelay, regions: Re
   const known = new Map<Meta, WatchedTable>();
   return new Relay({
     options,
-    schema: options.schema ?? em.config.getSchema(true),
+    schema: options.schema ?? em.config.getSchema() ?? 'public',
     connector: () => directConnector(em, options.connection),
     tables() {
       return cachedTables(em.getMetadata(), em.config).map((meta) => {

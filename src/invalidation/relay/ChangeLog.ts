@@ -38,10 +38,9 @@ export interface LogView {
 export class ChangeLog {
   readonly #table: string;
 
-  /** @param schema of the log table; `undefined` leaves it to the search path */
-  constructor(schema: string | undefined) {
-    const table = identifier(CHANGE_LOG_TABLE);
-    this.#table = schema === undefined ? table : `${identifier(schema)}.${table}`;
+  /** @param schema of the log table */
+  constructor(schema: string) {
+    this.#table = `${identifier(schema)}.${identifier(CHANGE_LOG_TABLE)}`;
   }
 
   /** The oldest changes in view, up to `limit` rows of the log. */
@@ -122,19 +121,19 @@ export function isAboutKeys(error: unknown): boolean {
 /**
  * The advisory lock that the active relay of a log holds, for `pg_try_advisory_lock(bigint)`.
  *
- * @param schema of the log table; `undefined` for the ORM's default
+ * @param schema of the log table
  */
-export function relayLockKey(schema: string | undefined): string {
+export function relayLockKey(schema: string): string {
   return lockKey('relay', schema);
 }
 
 /** The lock of the one stand-by that looks after changes which have been in the log for too long. */
-export function helperLockKey(schema: string | undefined): string {
+export function helperLockKey(schema: string): string {
   return lockKey('relay-helper', schema);
 }
 
-function lockKey(name: string, schema: string | undefined): string {
-  const hash = createHash('sha256').update(`mikro-orm-plus:${name}\0${schema ?? ''}`);
+function lockKey(name: string, schema: string): string {
+  const hash = createHash('sha256').update(`mikro-orm-plus:${name}\0${schema}`);
   return hash.digest().readBigInt64BE(0).toString();
 }
 

@@ -21,7 +21,7 @@ const SWEEP_MS = 3_600_000;
 export interface DelivererParts {
   readonly log: ChangeLog;
   /** Schema of the log table. */
-  readonly schema: string | undefined;
+  readonly schema: string;
   readonly pollInterval: number;
   readonly batchSize: number;
   readonly failures: Failures;

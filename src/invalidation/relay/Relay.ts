@@ -20,8 +20,8 @@ const CLOSING_MS = 1_000;
 /** What a {@link Relay} is made of. */
 export interface RelayParts {
   readonly options: ResolvedRelay;
-  /** Schema of the log table; `undefined` leaves it to the search path. */
-  readonly schema: string | undefined;
+  /** Schema of the log table. */
+  readonly schema: string;
   connector(): Promise<ConnectDirectly>;
   /** The cached tables; asked again now and then, since entities may be discovered later. */
   tables(): readonly WatchedTable[];

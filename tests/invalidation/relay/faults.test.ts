@@ -6,7 +6,7 @@ import { Tag } from '../../cache/support/entities.js';
 import { connectTestOrm, createTestOrm, type TestOrm } from '../../harness/orm.js';
 import { rawClient, startServers, testPrefix } from '../../harness/servers.js';
 import { TcpProxy } from '../../harness/tcp-proxy.js';
-import { installChangeLog } from './support/change-log.js';
+import { createChangeLog, watch } from './support/change-log.js';
 import { startService, until, type Service } from './support/services.js';
 
 const unhandled: unknown[] = [];
@@ -34,7 +34,8 @@ async function cache(service: Service, name: string): Promise<void> {
 async function prepare(url: string): Promise<Client> {
   const psql = await rawClient(url);
   psql.on('error', () => undefined);
-  await installChangeLog(psql, ['tag']);
+  await createChangeLog(psql);
+  await watch(psql, 'tag', 'id');
   return psql;
 }
 

@@ -5,7 +5,7 @@ import { Tag } from '../../cache/support/entities.js';
 import { createTestOrm, type TestOrm } from '../../harness/orm.js';
 import { rawClient, testPrefix } from '../../harness/servers.js';
 import { TcpProxy } from '../../harness/tcp-proxy.js';
-import { installChangeLog } from './support/change-log.js';
+import { createChangeLog, watch } from './support/change-log.js';
 import { startService, until, type Service } from './support/services.js';
 
 const MAX_STALENESS_MS = 1_000;
@@ -46,9 +46,10 @@ describe('a region in the memory of each process', () => {
   beforeAll(async () => {
     database = await createTestOrm({ entities });
     psql = await rawClient(database.url);
-    await installChangeLog(psql, ['tag', 'by_bigint', 'by_uuid']);
-    await installChangeLog(psql, ['by_pair'], ['left', 'right']);
-    await installChangeLog(psql, ['by_padded'], ['code']);
+    await createChangeLog(psql);
+    for (const table of ['tag', 'by_bigint', 'by_uuid']) await watch(psql, table, 'id');
+    await watch(psql, 'by_pair', 'left', 'right');
+    await watch(psql, 'by_padded', 'code');
   });
 
   afterAll(async () => {

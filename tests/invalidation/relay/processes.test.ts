@@ -6,7 +6,7 @@ import { Tag } from '../../cache/support/entities.js';
 import { createTestOrm, type TestOrm } from '../../harness/orm.js';
 import { startProcesses } from '../../harness/processes.js';
 import { rawClient, testPrefix, testRedisUrl } from '../../harness/servers.js';
-import { installChangeLog } from './support/change-log.js';
+import { createChangeLog, watch } from './support/change-log.js';
 import type relayWorker from './support/relay.worker.js';
 import type { Death } from './support/relay.worker.js';
 import { until } from './support/services.js';
@@ -19,7 +19,8 @@ describe('processes with a relay each', () => {
   beforeAll(async () => {
     database = await createTestOrm({ entities: [Tag] });
     psql = await rawClient(database.url);
-    await installChangeLog(psql, ['tag']);
+    await createChangeLog(psql);
+    await watch(psql, 'tag', 'id');
   });
 
   afterAll(async () => {

@@ -2,7 +2,7 @@ import type { Client } from 'pg';
 import { Tag } from '../../cache/support/entities.js';
 import { createTestOrm, type TestOrm } from '../../harness/orm.js';
 import { rawClient, testPrefix } from '../../harness/servers.js';
-import { installChangeLog } from './support/change-log.js';
+import { createChangeLog, watch } from './support/change-log.js';
 import { recordRelay, startService, until, type Service } from './support/services.js';
 
 describe('the relay', () => {
@@ -14,7 +14,8 @@ describe('the relay', () => {
   beforeEach(async () => {
     database = await createTestOrm({ entities: [Tag] });
     psql = await rawClient(database.url);
-    await installChangeLog(psql, ['tag']);
+    await createChangeLog(psql);
+    await watch(psql, 'tag', 'id');
     prefix = `${testPrefix()}${(count += 1)}`;
   });
 
