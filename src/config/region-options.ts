@@ -42,7 +42,8 @@ export interface RegionOptions {
   onStoreFailure?: 'bypass' | 'reject';
   /**
    * The longest that a copy in this process may be served after the row was changed elsewhere. Default: 1 000, at least
-   * 100. Used by `nearCache`.
+   * 100. Used by `nearCache`, and with `relay` by regions in this process's memory, which serve nothing if nothing
+   * younger proves that they know all changes.
    */
   maxStaleness?: number;
   /**

@@ -32,7 +32,12 @@ const OWNER = 'relay of PlusSubscriber';
 const MAX_BATCH = 10_000;
 const SHORTEST_POLL_MS = 10;
 
-const relayDefaults: ResolvedRelay = { connection: undefined, pollInterval: 5_000, batchSize: 1_000, schema: undefined };
+const relayDefaults: ResolvedRelay = {
+  connection: undefined,
+  pollInterval: 5_000,
+  batchSize: 1_000,
+  schema: undefined,
+};
 
 /**
  * @returns `undefined` when there is to be no relay

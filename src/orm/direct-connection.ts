@@ -50,7 +50,12 @@ export async function directConnector(em: EntityManager, url?: string): Promise<
     url === undefined
       ? // pg hides the password from copies
         { ...options, ...settings, password: options.password }
-      : { ...(types === undefined ? {} : { types }), ...(ssl === undefined ? {} : { ssl }), ...settings, connectionString: url };
+      : {
+          ...(types === undefined ? {} : { types }),
+          ...(ssl === undefined ? {} : { ssl }),
+          ...settings,
+          connectionString: url,
+        };
   return () => new Client({ ...config });
 }
 
@@ -61,7 +66,11 @@ export function destroyConnection(client: DirectClient): void {
 
 function isPool(pool: unknown): pool is PoolLike {
   return (
-    typeof pool === 'object' && pool !== null && 'Client' in pool && typeof pool.Client === 'function' && 'options' in pool
+    typeof pool === 'object' &&
+    pool !== null &&
+    'Client' in pool &&
+    typeof pool.Client === 'function' &&
+    'options' in pool
   );
 }
 

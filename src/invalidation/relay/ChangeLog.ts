@@ -152,11 +152,7 @@ function viewParams({ tables, minAgeMs }: LogView): unknown[] {
 function tableParams(tables: readonly WatchedTable[]): unknown[] {
   const anywhere = tables.filter(({ schema }) => schema === undefined);
   const somewhere = tables.filter(({ schema }) => schema !== undefined);
-  return [
-    anywhere.map(({ name }) => name),
-    somewhere.map(({ schema }) => schema),
-    somewhere.map(({ name }) => name),
-  ];
+  return [anywhere.map(({ name }) => name), somewhere.map(({ schema }) => schema), somewhere.map(({ name }) => name)];
 }
 
 function typedKey(table: WatchedTable, schema: string): string {

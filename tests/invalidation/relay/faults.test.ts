@@ -129,7 +129,10 @@ describe('a relay', () => {
       expect(await lookup(cut, 'orm')).toMatchObject({ weight });
       if (isEmptied) await redis.flushall();
       proxy.open();
-      await until(async () => (await logged()) === 0, () => cut.plus.relayStatus());
+      await until(
+        async () => (await logged()) === 0,
+        () => cut.plus.relayStatus(),
+      );
       expect(await lookup(reader, 'orm')).toMatchObject({ weight });
     }
     redis.disconnect();
@@ -147,7 +150,10 @@ describe('a relay', () => {
     // the server's end of the connection stays open, and with it the lock
     proxy.set({ kind: 'stranded' });
     await psql.query('update tag set weight = 2');
-    await until(async () => (await lookup(standby, 'orm')).weight === 2, () => standby.plus.relayStatus());
+    await until(
+      async () => (await lookup(standby, 'orm')).weight === 2,
+      () => standby.plus.relayStatus(),
+    );
     await until(async () => (await logged()) === 0);
     expect(standby.plus.relayStatus()).toMatchObject({ role: 'standby', delivered: 1 });
   });

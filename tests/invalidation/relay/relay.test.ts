@@ -34,7 +34,10 @@ describe('the relay', () => {
     return tag.id;
   }
 
-  async function lookup(service: Service, name: string): Promise<{ weight: number; statements: number; created: boolean }> {
+  async function lookup(
+    service: Service,
+    name: string,
+  ): Promise<{ weight: number; statements: number; created: boolean }> {
     service.statements.take();
     const [tag, created] = await service.em().getRepository(Tag).getOrCreate({ name }, { weight: -1 });
     return { weight: tag.weight, statements: service.statements.take().length, created };
@@ -50,7 +53,10 @@ describe('the relay', () => {
     await using service = await start();
     await cache(service, 'orm');
     await psql.query(`update tag set weight = 2 where name = 'orm'`);
-    await until(async () => (await lookup(service, 'orm')).weight === 2, () => service.plus.relayStatus());
+    await until(
+      async () => (await lookup(service, 'orm')).weight === 2,
+      () => service.plus.relayStatus(),
+    );
     await expectCached(service, 'orm');
     await until(async () => (await logged()) === 0);
     expect(service.plus.relayStatus()).toMatchObject({ role: 'active', listening: true, delivered: 1 });
@@ -133,7 +139,10 @@ describe('the relay', () => {
     await cache(reader, 'orm');
     service.store.fail();
     await psql.query('update tag set weight = 2');
-    await until(() => (service.plus.relayStatus().backlog ?? 0) > 0, () => service.plus.relayStatus());
+    await until(
+      () => (service.plus.relayStatus().backlog ?? 0) > 0,
+      () => service.plus.relayStatus(),
+    );
     expect(service.plus.relayStatus()).toMatchObject({ role: 'active', listening: true });
     expect(service.plus.relayStatus().lastError).toMatch(/did not confirm/);
     await psql.query('update tag set weight = 3');
@@ -170,7 +179,9 @@ describe('the relay', () => {
     await using service = await start({ relay: { pollInterval: 50, batchSize: 2 } });
     await cache(service, 'orm');
     for (let n = 0; n < 5; n += 1) {
-      await psql.query(`insert into plus_change_log (table_schema, table_name, keys) values ('public', 'stranger', '[{"id": 1}]')`);
+      await psql.query(
+        `insert into plus_change_log (table_schema, table_name, keys) values ('public', 'stranger', '[{"id": 1}]')`,
+      );
     }
     await psql.query('update tag set weight = 2');
     await until(async () => (await lookup(service, 'orm')).weight === 2);
@@ -182,14 +193,24 @@ describe('the relay', () => {
     await using service = await start({ relay: { pollInterval: 50 } });
     for (const keys of ['{}', '5', '[5]', '[{}]', '[{"id": "x"}]', '[{"id": 99999999999}]', '[]']) {
       await cache(service, 'orm');
-      await psql.query(`insert into plus_change_log (table_schema, table_name, keys) values ('public', 'tag', $1)`, [keys]);
+      await psql.query(`insert into plus_change_log (table_schema, table_name, keys) values ('public', 'tag', $1)`, [
+        keys,
+      ]);
       await psql.query('update tag set weight = weight + 1');
-      await until(async () => (await logged()) === 0, () => service.plus.relayStatus());
+      await until(
+        async () => (await logged()) === 0,
+        () => service.plus.relayStatus(),
+      );
     }
-    await psql.query(`insert into plus_change_log (table_schema, table_name, keys) values ('gone', 'tag', '[{"id": 1}]')`);
+    await psql.query(
+      `insert into plus_change_log (table_schema, table_name, keys) values ('gone', 'tag', '[{"id": 1}]')`,
+    );
     await psql.query(`notify plus_change, 'nonsense'`);
     await psql.query(`notify plus_change`);
-    await until(async () => (await logged()) === 0, () => service.plus.relayStatus());
+    await until(
+      async () => (await logged()) === 0,
+      () => service.plus.relayStatus(),
+    );
     expect(service.plus.relayStatus().role).toBe('active');
   });
 

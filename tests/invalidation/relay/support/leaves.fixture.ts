@@ -4,7 +4,12 @@ import { Tag } from '../../../cache/support/entities.js';
 
 const [url, closes] = process.argv.slice(2);
 const plus = new PlusSubscriber({ relay: { pollInterval: 60_000 } });
-const orm = await MikroORM.init({ entities: [Tag], clientUrl: url, subscribers: [plus], pool: { min: 0, idleTimeoutMillis: 10 } });
+const orm = await MikroORM.init({
+  entities: [Tag],
+  clientUrl: url,
+  subscribers: [plus],
+  pool: { min: 0, idleTimeoutMillis: 10 },
+});
 await plus.start(orm);
 await orm.em.fork().getRepository(Tag).getOrCreate({ name: 'leaves' });
 process.stdout.write(`${plus.relayStatus().role}\n`);

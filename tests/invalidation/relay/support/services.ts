@@ -1,7 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { PlusSubscriber, RedisStore, type CacheStore, type RelayMessage, type RelayOptions } from '../../../../src/index.js';
+import {
+  PlusSubscriber,
+  RedisStore,
+  type CacheStore,
+  type RelayMessage,
+  type RelayOptions,
+} from '../../../../src/index.js';
 import type { RegionOptions } from '../../../../src/index.js';
 import { ControlledStore } from '../../../cache/support/ControlledStore.js';
 import { connectTestOrm, type TestOrm } from '../../../harness/orm.js';
