@@ -18,7 +18,6 @@ import { objectKey, regionName } from '../src/codec/keys.js';
 import { PlusSubscriber, RedisStore, withPlusRepo, type LockEntry } from '../src/index.js';
 import { withChangeLog } from '../src/migrations.js';
 import { canonical, sequence } from '../src/orm/canonical.js';
-import type { Meta } from '../src/orm/metadata.js';
 import { startServers } from '../tests/harness/servers.js';
 
 /** Changed rows per second, and rows per statement. */
@@ -105,7 +104,7 @@ async function measure(): Promise<void> {
   // connections are made at their first use
   await admin.query('update item set weight = 0 where id <= 100');
   while (evicted.size < 100) await sleep(10);
-  const region = regionName('bench', orm.getMetadata().get(Item) as unknown as Meta);
+  const region = regionName('bench', orm.getMetadata().get(Item));
   const keyOf = (id: number): string => objectKey(region, 'public', sequence([canonical(id)]));
 
   process.stdout.write(

@@ -133,7 +133,7 @@ export class PlusSubscriber implements EventSubscriber {
    * @throws {ConfigurationError} when the relay can't work with this driver or connection, or a region's options can't
    */
   async start(orm: { readonly em: EntityManager }): Promise<void> {
-    this.#attach(orm.em as AnyEntityManager);
+    this.#attach(orm.em);
     await this.#relay?.start();
   }
 

@@ -29,6 +29,7 @@ describe('the linter', () => {
       'src/stores/redis/h.ts': `import { x } from '../../migrations/install.js'; x();`,
       'src/near-cache/i.ts': `import { x } from '../PlusSubscriber.js'; x();`,
       'src/invalidation/j.ts': `import { x } from '../flows/commit.js'; x();`,
+      'src/invalidation/relay/p.ts': `import { x } from '../../RegionDirectory.js'; x();`,
       'src/flows/k.ts': `import { x } from '../repositories/PlusRepo.js'; x();`,
       'src/flows/l.ts': `import { x } from '../PlusSubscriber.js'; x();`,
       'src/codec/o.ts': `export const x = () => import('../flows/commit.js');`,

@@ -123,8 +123,8 @@ export class Deliverer {
   }
 
   async #measureBacklog(session: RelaySession): Promise<void> {
-    const { log, tables } = this.#parts;
-    this.backlog = this.#refusals.size === 0 ? 0 : await log.count(session, { tables: tables() });
+    const view = { tables: this.#parts.tables() };
+    this.backlog = this.#refusals.size === 0 ? 0 : await this.#parts.log.count(session, view);
   }
 
   /** Looks after what the active relay hasn't delivered in good time. */

@@ -51,18 +51,11 @@ export class WatchedTable {
    * @returns whether the store has confirmed it
    */
   async evict(schema: string, keys: readonly Row[]): Promise<boolean> {
-    const texts = keys.map((key) => rowKeyText(this.#em, this.#meta, key));
-    if (texts.includes(undefined)) return this.evictAll();
-    const { region } = this;
-    const objectKeys = new Set(
-      this.#schemas(schema).flatMap((each) => texts.map((text) => region.objectKey(each, text!))),
-    );
-    const entries = [...objectKeys].map((key) => ({ key, region: region.name }));
-    for (let start = 0; start < entries.length; start += CHUNK) {
-      const chunk = entries.slice(start, start + CHUNK);
-      if (!(await region.store.evictMany(chunk))) return false;
-      region.near?.drop(chunk.map(({ key }) => key));
-      region.statistics.evictions += chunk.length;
+    // with a pause after each chunk, in which the application can go on
+    for (let start = 0; start < keys.length; start += CHUNK) {
+      const texts = keys.slice(start, start + CHUNK).map((key) => rowKeyText(this.#em, this.#meta, key));
+      if (texts.includes(undefined)) return this.evictAll();
+      if (!(await this.#evictTexts(schema, texts as string[]))) return false;
     }
     return true;
   }
@@ -81,6 +74,15 @@ export class WatchedTable {
     }
     region.near?.dropAll();
     region.statistics.evictions += 1;
+    return true;
+  }
+
+  async #evictTexts(schema: string, texts: readonly string[]): Promise<boolean> {
+    const { region } = this;
+    const keys = new Set(this.#schemas(schema).flatMap((each) => texts.map((text) => region.objectKey(each, text))));
+    if (!(await region.store.evictMany([...keys].map((key) => ({ key, region: region.name }))))) return false;
+    region.near?.drop([...keys]);
+    region.statistics.evictions += keys.size;
     return true;
   }
 
