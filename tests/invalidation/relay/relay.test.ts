@@ -1,4 +1,5 @@
 import type { Client } from 'pg';
+import { triggersUp } from '../../../src/migrations.js';
 import { Tag } from '../../cache/support/entities.js';
 import { createTestOrm, type TestOrm } from '../../harness/orm.js';
 import { rawClient, testPrefix } from '../../harness/servers.js';
@@ -187,6 +188,31 @@ describe('the relay', () => {
     await until(async () => (await lookup(service, 'orm')).weight === 2);
     await until(async () => (await logged()) === 5);
     expect(service.plus.relayStatus().backlog).toBe(0);
+  });
+
+  it('finds the rows of another schema, and those that the search path leads to', async () => {
+    await psql.query('create schema tenant');
+    await psql.query('create table tenant.tag (like public.tag including all)');
+    for (const statement of triggersUp({ table: 'tag', schema: 'tenant', primaryKey: ['id'] }))
+      await psql.query(statement);
+    await using service = await start();
+    await using onPath = await start({
+      prefix: `${prefix}path`,
+      relay: { pollInterval: 50 },
+      orm: { driverOptions: { options: '-c search_path=tenant,public' } },
+    });
+    const inTenant = async (em = service.orm.em.fork({ schema: 'tenant' })): Promise<number> =>
+      (await em.getRepository(Tag).getOrCreate({ name: 'orm' }, { weight: 1 }))[0].weight;
+    await cache(service, 'orm');
+    expect(await inTenant()).toBe(1);
+    await psql.query('update tenant.tag set weight = 2');
+    await until(async () => (await inTenant()) === 2);
+    expect(await lookup(service, 'orm')).toMatchObject({ weight: 1 });
+    await service.close();
+    await until(() => onPath.plus.relayStatus().role === 'active');
+    await cache(onPath, 'orm');
+    await psql.query('update tenant.tag set weight = 3');
+    await until(async () => (await lookup(onPath, 'orm')).weight === 3);
   });
 
   it('survives rows of the log that make no sense', async () => {
