@@ -30,13 +30,7 @@ export {
   StoreError,
   TransactionContextError,
 } from './errors.js';
-export type {
-  CommitMessage,
-  LookupMessage,
-  RelayMessage,
-  ServedBy,
-  StoreMessage,
-} from './observability/channels.js';
+export type { CommitMessage, LookupMessage, RelayMessage, ServedBy, StoreMessage } from './observability/channels.js';
 export type { RelayRole, RelayStatus } from './observability/relay-status.js';
 export type { Statistics } from './observability/statistics.js';
 export type * from './stores/CacheStore.js';
