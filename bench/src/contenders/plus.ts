@@ -1,0 +1,113 @@
+import { defineEntity, p, type EntityManager, type MikroORM } from '@mikro-orm/postgresql';
+import {
+  cacheRegion,
+  NonAtomicRepo,
+  PlusSubscriber,
+  withPlusRepo,
+  withRepo,
+  type PlusRepo,
+  type RegionOptions,
+} from 'mikro-orm-plus';
+import { DEFAULTS, type Contender, type Environment } from './contender.js';
+import { itemProperties, openOrm, type Item } from './item.js';
+
+/** How rows are cached; `undefined` for a repository without a cache. */
+type Caching = (environment: Environment) => { readonly store: string; readonly region: RegionOptions } | undefined;
+
+const databaseOnly: Caching = () => undefined;
+
+const inMemory: Caching = ({ parameters }) => ({
+  store: `memory://?maxEntries=${parameters['maxEntries'] ?? 100_000}`,
+  region: {},
+});
+
+const inRedis: Caching = ({ redisUrl }) => ({ store: redisUrl, region: {} });
+
+const nearCache: Caching = ({ redisUrl, parameters }) => ({
+  store: redisUrl,
+  region: {
+    strategy: 'nonstrict-read-write',
+    nearCache: { maxEntries: parameters['nearCacheEntries'] ?? 10_000 },
+  },
+});
+
+/** How a call gets its EntityManager. */
+type Scope = 'fork per call' | 'one EntityManager';
+
+interface Opened {
+  readonly orm: MikroORM;
+  readonly plus: PlusSubscriber | undefined;
+  readonly repository: (em: EntityManager) => PlusRepo<Row>;
+}
+
+interface Row {
+  id: number;
+  name: string;
+  weight?: number | null;
+}
+
+async function open(environment: Environment, caching: Caching): Promise<Opened> {
+  const entity = entityOf(environment);
+  const cached = caching(environment);
+  const Tag = (cached ? withPlusRepo(entity) : withRepo(entity, NonAtomicRepo)) as never;
+  // all contenders of one prefix share a cache, whichever way they reach the database
+  const plus = cached && new PlusSubscriber({ stores: { default: cached.store }, prefix: 'bench', timeout: 5_000 });
+  if (cached) cacheRegion(Tag, cached.region);
+  const orm = await openOrm(environment, { entities: [Tag], subscribers: plus ? [plus] : [] });
+  return { orm, plus, repository: (em) => em.getRepository(Tag) as unknown as PlusRepo<Row> };
+}
+
+/** The shared entity; with the parameter `columns`, one of so many columns on a table of its own. */
+function entityOf({ parameters: { columns } }: Environment): typeof Item {
+  if (columns === undefined) return defineEntity({ name: 'Item', tableName: 'item', properties: itemProperties() });
+  const more = Array.from({ length: columns - 2 }, (_value, index) => [`c${index + 1}`, p.text().nullable()] as const);
+  const properties = { id: p.integer().primary(), name: p.string().unique(), ...Object.fromEntries(more) };
+  return defineEntity({ name: 'Item', tableName: `item_${columns}`, properties }) as unknown as typeof Item;
+}
+
+function contender({ orm, plus, repository }: Opened, scope: Scope, wide: boolean): Contender {
+  const shared = orm.em.fork();
+  const scoped = (): EntityManager => (scope === 'one EntityManager' ? shared : orm.em.fork());
+  const defaults = (wide ? {} : DEFAULTS) as never;
+  const prepareFlush = async (name: string, weight: number): Promise<() => Promise<void>> => {
+    const em = orm.em.fork();
+    const [item] = await repository(em).getOrCreate({ name }, defaults);
+    item.weight = weight;
+    return () => em.flush();
+  };
+  return {
+    getOrCreate: (name) => repository(scoped()).getOrCreate({ name }, defaults),
+    getOrCreateMany: (names) =>
+      repository(scoped()).getOrCreateMany(
+        names.map((name) => ({ name })),
+        defaults,
+      ),
+    update: async (name, weight) => (await prepareFlush(name, weight))(),
+    prepareFlush,
+    served: () => ({ ...plus?.statistics() }),
+    close: () => orm.close(),
+  };
+}
+
+const opener =
+  (caching: Caching, scope: Scope = 'fork per call') =>
+  async (environment: Environment): Promise<Contender> =>
+    contender(await open(environment, caching), scope, environment.parameters['columns'] !== undefined);
+
+export const openDatabase = opener(databaseOnly);
+export const openMemory = opener(inMemory);
+export const openRedis = opener(inRedis);
+export const openNear = opener(nearCache);
+export const openIdentityMap = opener(databaseOnly, 'one EntityManager');
+
+/** What a resolver does: many single calls in one tick on the EntityManager of its request. */
+export async function openTick(environment: Environment): Promise<Contender> {
+  const opened = await open(environment, databaseOnly);
+  return {
+    ...contender(opened, 'fork per call', false),
+    getOrCreateMany: (names) => {
+      const repository = opened.repository(opened.orm.em.fork());
+      return Promise.all(names.map((name) => repository.getOrCreate({ name }, DEFAULTS as never)));
+    },
+  };
+}

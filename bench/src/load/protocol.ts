@@ -1,0 +1,28 @@
+import type { Slice, SliceResult } from './load.js';
+import type { ContenderName } from '../contenders/index.js';
+import type { Environment } from '../contenders/contender.js';
+
+/** What a process of a contender is asked to do; it does one thing at a time, and answers each. */
+export type Request =
+  /** Opens the contender; what was open before is closed. */
+  | { readonly kind: 'open'; readonly contender: ContenderName; readonly environment: Environment }
+  /** Asks for the first `count` seeded rows once each, so that caches hold them. */
+  | { readonly kind: 'fill'; readonly count: number }
+  | { readonly kind: 'slice'; readonly slice: Slice }
+  /** The live heap, in bytes. */
+  | { readonly kind: 'heap' }
+  | { readonly kind: 'served' }
+  | { readonly kind: 'close' };
+
+/** What each request is answered with. */
+export interface Answers {
+  readonly open: undefined;
+  readonly fill: undefined;
+  readonly slice: SliceResult;
+  readonly heap: number;
+  readonly served: Readonly<Record<string, number>>;
+  readonly close: undefined;
+}
+
+export type Answer =
+  { readonly kind: 'done'; readonly value: unknown } | { readonly kind: 'failed'; readonly message: string };

@@ -1,0 +1,64 @@
+/** The process of one contender: nothing else runs in it, so its CPU time and memory are the contender's. */
+import { contenders } from '../contenders/index.js';
+import type { Contender } from '../contenders/contender.js';
+import { heapAfterCollection } from './memory.js';
+import type { Answer, Request } from './protocol.js';
+import { runSlice } from './run-slice.js';
+
+const FILL_CALLERS = 16;
+const FILL_BATCH = 5_000;
+
+let contender: Contender | undefined;
+
+async function answer(request: Request): Promise<unknown> {
+  if (request.kind === 'open') {
+    await contender?.close();
+    contender = await contenders[request.contender].open(request.environment);
+    return undefined;
+  }
+  if (!contender) throw new Error('No contender is open');
+  switch (request.kind) {
+    case 'fill':
+      return fill(contender, request.count);
+    case 'slice':
+      return runSlice(contender, request.slice);
+    case 'heap':
+      return heapAfterCollection();
+    case 'served':
+      return contender.served?.() ?? {};
+    case 'close':
+    default:
+      await contender.close();
+      contender = undefined;
+      return undefined;
+  }
+}
+
+async function fill({ getOrCreate, getOrCreateMany }: Contender, count: number): Promise<void> {
+  if (count > FILL_BATCH && getOrCreateMany) {
+    for (let first = 1; first <= count; first += FILL_BATCH) {
+      const size = Math.min(FILL_BATCH, count - first + 1);
+      await getOrCreateMany(Array.from({ length: size }, (_value, index) => `k${first + index}`));
+    }
+    return;
+  }
+  let next = 1;
+  const caller = async (): Promise<void> => {
+    while (next <= count) await getOrCreate(`k${next++}`);
+  };
+  await Promise.all(Array.from({ length: FILL_CALLERS }, caller));
+}
+
+process.on('message', (request: Request) => {
+  const reply = (message: Answer): void => {
+    process.send!(message, () => {
+      if (request.kind === 'close') process.exit(0);
+    });
+  };
+  answer(request).then(
+    (value) => reply({ kind: 'done', value }),
+    (error: Error) => reply({ kind: 'failed', message: error.stack ?? String(error) }),
+  );
+});
+// the benchmark is gone
+process.on('disconnect', () => process.exit(1));

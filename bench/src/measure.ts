@@ -1,0 +1,218 @@
+import { contenders, type ContenderName } from './contenders/index.js';
+import { seed, type Servers } from './database.js';
+import { startCountingProxy } from './load/counting-proxy.js';
+import type { Load, SliceResult } from './load/load.js';
+import { ContenderProcess } from './load/process.js';
+import type { Progress } from './progress.js';
+import type { Entry, Scenario } from './scenarios.js';
+import type { Settings } from './settings.js';
+import { median, percentile } from './statistics.js';
+
+/** Connections to the database per process, for every contender. */
+export const POOL = 16;
+/** Rows that the counting pass asks for: few, so that caches hold them after a short while. */
+const COUNT_ROWS = 50;
+
+/** One contender at one number of callers. */
+export interface Measurement {
+  readonly scenario: string;
+  readonly contender: ContenderName;
+  readonly callers: number;
+  /** Names per second, of each round. */
+  readonly throughputs: readonly number[];
+  /** In ms, of each round. */
+  readonly p50s: readonly number[];
+  readonly p99s: readonly number[];
+  /** Medians of the rounds. */
+  readonly throughput: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  /** Of the contender's own processes, per name; the servers' isn't in it. */
+  readonly cpuMicroseconds: number;
+  /** The highest of its processes, over all rounds. */
+  readonly peakMegabytes: number;
+  /** Calls that failed, of all rounds, and of how many. */
+  readonly errors: number;
+  readonly calls: number;
+  readonly firstError: string | undefined;
+  /** Per name, from a pass of its own through a counting proxy. */
+  readonly sqlStatements: number;
+  readonly sqlRoundTrips: number;
+  readonly redisCommands: number;
+  readonly redisRoundTrips: number;
+  /** Who answered, for the library: its own counters, over all of the scenario. */
+  readonly served: Readonly<Record<string, number>>;
+}
+
+/** A contender with its processes, and what its slices gave. */
+interface Crew {
+  readonly entry: Entry;
+  readonly processes: readonly ContenderProcess[];
+  /** By number of callers, then by round. */
+  readonly slices: Map<number, SliceResult[][]>;
+}
+
+/**
+ * Measures a scenario: all contenders are open at once, and take turns in every round (A, B, C, A, B, C, …; each round
+ * begins with another one), so that whatever slows the machine for a while slows all of them.
+ */
+export async function measure(
+  scenario: Scenario,
+  servers: Servers,
+  settings: Settings,
+  progress: Progress,
+): Promise<Measurement[]> {
+  await seed(servers, scenario.rows);
+  const crews = scenario.entries.map((entry): Crew => ({
+    entry,
+    processes: Array.from({ length: scenario.processes }, () => new ContenderProcess()),
+    slices: new Map(),
+  }));
+  try {
+    for (const crew of crews) {
+      progress.say(`warming up ${contenders[crew.entry.contender].title}`);
+      await warmUp(crew, scenario, servers, settings);
+    }
+    for (let round = 0; round < settings.rounds; round += 1) {
+      for (const callers of scenario.callers) {
+        progress.say(`round ${round + 1} of ${settings.rounds}, ${callers} callers`);
+        for (const index of crews.keys()) {
+          const crew = crews[(index + round) % crews.length]!;
+          const results = await runOnce(crew, scenario, callers, settings, `r${round}`);
+          const slices = crew.slices.get(callers) ?? [];
+          crew.slices.set(callers, [...slices, results]);
+        }
+      }
+    }
+    const measurements: Measurement[] = [];
+    for (const crew of crews) {
+      progress.say(`counting statements of ${contenders[crew.entry.contender].title}`);
+      measurements.push(...(await summarize(crew, scenario, servers)));
+    }
+    return measurements;
+  } finally {
+    await Promise.all(crews.flatMap(({ processes }) => processes.map((process) => process.close())));
+  }
+}
+
+async function warmUp(crew: Crew, scenario: Scenario, servers: Servers, settings: Settings): Promise<void> {
+  const { contender } = crew.entry;
+  for (const process of crew.processes) {
+    await process.ask({ kind: 'open', contender, environment: { ...servers, pool: POOL, parameters: {} } });
+    for (let pass = 0; pass < contenders[contender].fillPasses; pass += 1) {
+      await process.ask({ kind: 'fill', count: scenario.fill });
+    }
+  }
+  const warm = { ...settings, sliceMs: settings.warmUpMs };
+  await runOnce(crew, scenario, Math.min(16, Math.max(...scenario.callers)), warm, 'warm');
+}
+
+/** One slice of one contender, in all its processes at the same time. */
+function runOnce(
+  { entry, processes }: Crew,
+  scenario: Scenario,
+  callers: number,
+  { sliceMs }: Settings,
+  label: string,
+): Promise<SliceResult[]> {
+  const load = loadOf(scenario, entry, callers);
+  const limit = scenario.calls === undefined ? { milliseconds: sliceMs } : { calls: scenario.calls };
+  return Promise.all(
+    processes.map((process, index) => {
+      const prefix = `${entry.contender}-${callers}-${label}-${index}`;
+      // the same seed for every contender: they are all asked for the same names
+      const slice = { load, limit, prefix, seed: hash(`${scenario.id}-${callers}-${label}-${index}`) };
+      return process.ask({ kind: 'slice', slice });
+    }),
+  );
+}
+
+function loadOf(scenario: Scenario, entry: Entry, callers: number): Load {
+  return { ...scenario.load, callers, ...entry.load };
+}
+
+async function summarize(crew: Crew, scenario: Scenario, servers: Servers): Promise<Measurement[]> {
+  const [process] = crew.processes;
+  const served = await process!.ask({ kind: 'served' });
+  const { contender } = crew.entry;
+  await using database = await startCountingProxy(servers.databaseUrl);
+  await using redis = await startCountingProxy(servers.redisUrl);
+  const environment = { databaseUrl: database.url, redisUrl: redis.url, pool: POOL, parameters: {} };
+  await process!.ask({ kind: 'open', contender, environment });
+  const measurements: Measurement[] = [];
+  for (const [callers, rounds] of crew.slices) {
+    const load = countingLoad(loadOf(scenario, crew.entry, callers));
+    // as many calls again warm up: caches fill, connections open, statements are prepared
+    const calls = load.operation === 'many' || load.operation === 'race' ? 2 : Math.max(100, load.callers * 4);
+    const run = (label: string): Promise<SliceResult> => {
+      const slice = { load, limit: { calls }, prefix: `${contender}-${callers}-${label}`, seed: hash(label) };
+      return process!.ask({ kind: 'slice', slice });
+    };
+    for (let pass = 0; scenario.fill > 0 && pass < contenders[contender].fillPasses; pass += 1) {
+      await process!.ask({ kind: 'fill', count: COUNT_ROWS });
+    }
+    await run('count-warm');
+    database.take();
+    redis.take();
+    const { names, errors } = await run('count');
+    const sql = database.take();
+    const commands = redis.take();
+    const per = (count: number): number => count / Math.max(1, names + errors);
+    measurements.push({
+      scenario: scenario.id,
+      contender,
+      callers,
+      ...summaryOf(rounds),
+      sqlStatements: per(sql.requests),
+      sqlRoundTrips: per(sql.roundTrips),
+      redisCommands: per(commands.requests),
+      redisRoundTrips: per(commands.roundTrips),
+      served,
+    });
+  }
+  return measurements;
+}
+
+function countingLoad(load: Load): Load {
+  return load.names.kind === 'existing' && load.operation === 'get'
+    ? { ...load, names: { ...load.names, count: Math.min(COUNT_ROWS, load.names.count) } }
+    : load;
+}
+
+/** @param rounds of each round, the results of all processes */
+function summaryOf(rounds: readonly (readonly SliceResult[])[]) {
+  const throughputs = rounds.map((results) =>
+    results.reduce((sum, { names, elapsedMs }) => sum + (names * 1_000) / elapsedMs, 0),
+  );
+  const sorted = rounds.map((results) =>
+    Float32Array.from(results.flatMap(({ latencies }) => Array.from(latencies))).toSorted(),
+  );
+  const p50s = sorted.map((latencies) => percentile(latencies, 50));
+  const p99s = sorted.map((latencies) => percentile(latencies, 99));
+  const all = rounds.flat();
+  const total = (of: (result: SliceResult) => number): number => all.reduce((sum, result) => sum + of(result), 0);
+  return {
+    throughputs,
+    p50s,
+    p99s,
+    throughput: median(throughputs),
+    p50Ms: median(p50s),
+    p99Ms: median(p99s),
+    cpuMicroseconds:
+      (total(({ cpuMs }) => cpuMs) * 1_000) /
+      Math.max(
+        1,
+        total(({ names }) => names),
+      ),
+    peakMegabytes: Math.max(...all.map(({ peakBytes }) => peakBytes)) / 1_048_576,
+    errors: total(({ errors }) => errors),
+    calls: total(({ latencies, errors }) => latencies.length + errors),
+    firstError: all.find(({ firstError }) => firstError)?.firstError,
+  };
+}
+
+function hash(text: string): number {
+  let value = 2_166_136_261;
+  for (const character of text) value = Math.imul(value ^ character.codePointAt(0)!, 16_777_619);
+  return value >>> 0;
+}
