@@ -11,7 +11,7 @@ import { judge } from './judge.js';
 import { measure, type Measurement } from './measure.js';
 import { Progress } from './progress.js';
 import { plainTable } from './report/markdown.js';
-import { scenarioTable, slowerThan, targetTable } from './report/tables.js';
+import { scenarioTable, servedBy, slowerThan, targetTable } from './report/tables.js';
 import { machine, write } from './report/write.js';
 import { scenarios } from './scenarios.js';
 import { HELP, parseSettings, type Settings } from './settings.js';
@@ -60,6 +60,7 @@ async function measureScenarios(servers: Servers, chosen: Settings, progress: Pr
     for (const { contender, firstError } of measurements) {
       if (firstError) console.log(`first error of ${contenders[contender].title}: ${firstError}`);
     }
+    for (const line of servedBy(scenario, measurements)) console.log(`answered by: ${line}`);
     for (const line of slowerThan([scenario], measurements)) console.log(`slower: ${line}`);
   }
   return all;

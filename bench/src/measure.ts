@@ -40,7 +40,7 @@ export interface Measurement {
   readonly sqlRoundTrips: number;
   readonly redisCommands: number;
   readonly redisRoundTrips: number;
-  /** Who answered, for the library: its own counters, over all of the scenario. */
+  /** Who answered, for the library: its own counters, over all rounds of the first process. */
   readonly served: Readonly<Record<string, number>>;
 }
 
@@ -50,6 +50,8 @@ interface Crew {
   readonly processes: readonly ContenderProcess[];
   /** By number of callers, then by round. */
   readonly slices: Map<number, SliceResult[][]>;
+  /** The contender's own counters before the first round. */
+  served: Readonly<Record<string, number>>;
 }
 
 /**
@@ -67,12 +69,11 @@ export async function measure(
     entry,
     processes: Array.from({ length: scenario.processes }, () => new ContenderProcess()),
     slices: new Map(),
+    served: {},
   }));
   try {
-    for (const crew of crews) {
-      progress.say(`warming up ${contenders[crew.entry.contender].title}`);
-      await warmUp(crew, scenario, servers, settings);
-    }
+    progress.say('warming up');
+    await Promise.all(crews.map((crew) => warmUp(crew, scenario, servers, settings)));
     for (let round = 0; round < settings.rounds; round += 1) {
       for (const callers of scenario.callers) {
         progress.say(`round ${round + 1} of ${settings.rounds}, ${callers} callers`);
@@ -84,12 +85,8 @@ export async function measure(
         }
       }
     }
-    const measurements: Measurement[] = [];
-    for (const crew of crews) {
-      progress.say(`counting statements of ${contenders[crew.entry.contender].title}`);
-      measurements.push(...(await summarize(crew, scenario, servers)));
-    }
-    return measurements;
+    progress.say('counting statements');
+    return (await Promise.all(crews.map((crew) => summarize(crew, scenario, servers)))).flat();
   } finally {
     await Promise.all(crews.flatMap(({ processes }) => processes.map((process) => process.close())));
   }
@@ -105,6 +102,7 @@ async function warmUp(crew: Crew, scenario: Scenario, servers: Servers, settings
   }
   const warm = { ...settings, sliceMs: settings.warmUpMs };
   await runOnce(crew, scenario, Math.min(16, Math.max(...scenario.callers)), warm, 'warm');
+  crew.served = await crew.processes[0]!.ask({ kind: 'served' });
 }
 
 /** One slice of one contender, in all its processes at the same time. */
@@ -133,7 +131,8 @@ function loadOf(scenario: Scenario, entry: Entry, callers: number): Load {
 
 async function summarize(crew: Crew, scenario: Scenario, servers: Servers): Promise<Measurement[]> {
   const [process] = crew.processes;
-  const served = await process!.ask({ kind: 'served' });
+  const counters = Object.entries(await process!.ask({ kind: 'served' }));
+  const served = Object.fromEntries(counters.map(([name, count]) => [name, count - (crew.served[name] ?? 0)]));
   const { contender } = crew.entry;
   await using database = await startCountingProxy(servers.databaseUrl);
   await using redis = await startCountingProxy(servers.redisUrl);
@@ -143,7 +142,8 @@ async function summarize(crew: Crew, scenario: Scenario, servers: Servers): Prom
   for (const [callers, rounds] of crew.slices) {
     const load = countingLoad(loadOf(scenario, crew.entry, callers));
     // as many calls again warm up: caches fill, connections open, statements are prepared
-    const calls = load.operation === 'many' || load.operation === 'race' ? 2 : Math.max(100, load.callers * 4);
+    const calls =
+      scenario.calls ?? Math.max(load.operation === 'get' || load.operation === 'mixed' ? 100 : 2, load.callers * 2);
     const run = (label: string): Promise<SliceResult> => {
       const slice = { load, limit: { calls }, prefix: `${contender}-${callers}-${label}`, seed: hash(label) };
       return process!.ask({ kind: 'slice', slice });

@@ -92,6 +92,22 @@ function numberText({ metric }: Target, value: number): string {
   return metric === 'errors' ? figure(value) : `${figure(value)}x`;
 }
 
+/** Who answered the library's lookups, by its own counters: what was measured is what the title says. */
+export function servedBy(scenario: Scenario, measurements: readonly Measurement[]): string[] {
+  const own = measurements.filter(({ scenario: id }) => id === scenario.id);
+  const names = [...new Set(own.map(({ contender }) => contender))];
+  return names.flatMap((name) => {
+    const { lookups = 0, ...counters } = own.find(({ contender }) => contender === name)!.served;
+    const shares = ANSWERS.filter((answer) => counters[answer]).map(
+      (answer) => `${answer} ${figure((counters[answer]! * 100) / lookups)} %`,
+    );
+    const failures = counters['storeFailures'] ? [`storeFailures ${counters['storeFailures']}`] : [];
+    return lookups > 0 ? [`${contenders[name].title}: ${[...shares, ...failures].join(', ')}`] : [];
+  });
+}
+
+const ANSWERS = ['identityMapHits', 'nearCacheHits', 'storeHits', 'databaseHits', 'created', 'updated'];
+
 /** Comparisons that the library lost: against which peer, at how many callers, at what ratio. */
 export function slowerThan(scenarios: readonly Scenario[], measurements: readonly Measurement[]): string[] {
   return scenarios.flatMap((scenario) => {

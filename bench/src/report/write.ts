@@ -9,7 +9,7 @@ import type { Settings } from '../settings.js';
 import type { Verdict } from '../judge.js';
 import { curveChart, scenarioChart } from './charts.js';
 import { BEGIN, END, markdownTable, replaceSection } from './markdown.js';
-import { scenarioTable, slowerThan, targetTable } from './tables.js';
+import { scenarioTable, servedBy, slowerThan, targetTable } from './tables.js';
 
 /** Everything that a run has found out. */
 export interface Results {
@@ -66,6 +66,8 @@ function section(results: Results, images: string): string {
       `![${scenario.title}](${images}${scenario.id}.svg)`,
       markdownTable(table.header, table.rows),
     );
+    const answers = servedBy(scenario, measurements);
+    if (answers.length > 0) parts.push(`Who answered:\n\n${answers.map((line) => `- ${line}`).join('\n')}`);
   }
   if (curves.length > 0) parts.push('### How the cost grows');
   for (const curve of curves) parts.push(`![${curve.title}](${images}growth-${curve.id}.svg)`);
