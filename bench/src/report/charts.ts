@@ -20,8 +20,9 @@ export function scenarioChart(scenario: Scenario, measurements: readonly Measure
     null;
   return draw(120 + names.length * (16 + 14 * callerCounts.length), {
     title: title(scenario.title),
-    legend: { top: 32, textStyle: FONT },
-    grid: { top: 70, bottom: 45, left: 20, right: 40, containLabel: true },
+    legend: { top: 36, itemGap: 30, textStyle: FONT },
+    // without a browser the width of the names can only be guessed
+    grid: { top: 70, bottom: 45, left: 400, right: 40, containLabel: false },
     xAxis: { type: 'log', name: 'names per second', nameLocation: 'middle', nameGap: 28 },
     yAxis: { type: 'category', data: names.map((name) => contenders[name].title), axisLabel: FONT },
     series: callerCounts.map((callers) => ({
@@ -36,8 +37,8 @@ export function scenarioChart(scenario: Scenario, measurements: readonly Measure
 export function curveChart(curve: Curve): string {
   return draw(420, {
     title: title(curve.title),
-    legend: { top: 32, textStyle: FONT },
-    grid: { top: 80, bottom: 50, left: 60, right: 40, containLabel: true },
+    legend: { top: 36, itemGap: 30, textStyle: FONT },
+    grid: { top: 90, bottom: 50, left: 60, right: 40, containLabel: true },
     xAxis: { type: 'log', name: curve.x, nameLocation: 'middle', nameGap: 30 },
     yAxis: { type: 'value', name: curve.y, min: 0 },
     series: curve.series.map(({ name, points }) => ({
