@@ -57,10 +57,10 @@ function overMikroOrm(orm: MikroORM, cache: Cache): Contender {
       const data = await cache.getOrSet({ key: name, factory: () => load(name) });
       return orm.em.fork().merge(Item, data);
     },
-    update: async (name, weight) => {
+    update: async (name) => {
       const em = orm.em.fork();
       const item = await em.findOneOrFail(Item, { name });
-      item.weight = weight;
+      item.weight = (item.weight ?? 0) + 1;
       await em.flush();
       await cache.delete({ key: name });
     },

@@ -4,10 +4,10 @@ export interface Contender {
   readonly getOrCreate: (name: string) => Promise<unknown>;
   /** The rows of many names. */
   readonly getOrCreateMany?: (names: string[]) => Promise<unknown>;
-  /** Loads a row, changes its weight, and stores it. */
-  readonly update?: (name: string, weight: number) => Promise<unknown>;
-  /** Loads and changes a row; what it returns stores it. */
-  readonly prepareFlush?: (name: string, weight: number) => Promise<() => Promise<unknown>>;
+  /** Loads a row, adds one to its weight, and stores it: never a value that is there already, which nobody would write. */
+  readonly update?: (name: string) => Promise<unknown>;
+  /** Loads a row and adds one to its weight; what it returns stores it. */
+  readonly prepareFlush?: (name: string) => Promise<() => Promise<unknown>>;
   /** Who answered so far, for contenders that know. */
   readonly served?: () => Readonly<Record<string, number>>;
   readonly close: () => Promise<void>;

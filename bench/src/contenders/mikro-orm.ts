@@ -13,10 +13,10 @@ async function findOrCreate(orm: MikroORM, name: string): Promise<object> {
   return item;
 }
 
-async function prepareFlush(orm: MikroORM, name: string, weight: number): Promise<() => Promise<void>> {
+async function prepareFlush(orm: MikroORM, name: string): Promise<() => Promise<void>> {
   const em = orm.em.fork();
   const item = await em.findOneOrFail(Item, { name });
-  item.weight = weight;
+  item.weight = (item.weight ?? 0) + 1;
   return () => em.flush();
 }
 
@@ -33,8 +33,8 @@ export async function openFindOrCreate(environment: Environment): Promise<Conten
       await em.flush();
       return items;
     },
-    update: async (name, weight) => (await prepareFlush(orm, name, weight))(),
-    prepareFlush: (name, weight) => prepareFlush(orm, name, weight),
+    update: async (name) => (await prepareFlush(orm, name))(),
+    prepareFlush: (name) => prepareFlush(orm, name),
     close: () => orm.close(),
   };
 }
@@ -103,9 +103,9 @@ async function openResultCache(environment: Environment, configuration: object):
       await em.clearCache(name);
       return item;
     },
-    update: async (name, weight) => {
+    update: async (name) => {
       await (
-        await prepareFlush(orm, name, weight)
+        await prepareFlush(orm, name)
       )();
       await orm.em.clearCache(name);
     },

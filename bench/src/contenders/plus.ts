@@ -82,10 +82,10 @@ function contender({ orm, plus, repository }: Opened, scope: Scope, wide: boolea
   const shared = orm.em.fork();
   const scoped = (): EntityManager => (scope === 'one EntityManager' ? shared : orm.em.fork());
   const defaults = (wide ? {} : DEFAULTS) as never;
-  const prepareFlush = async (name: string, weight: number): Promise<() => Promise<void>> => {
+  const prepareFlush = async (name: string): Promise<() => Promise<void>> => {
     const em = orm.em.fork();
     const [item] = await repository(em).getOrCreate({ name }, defaults);
-    item.weight = weight;
+    item.weight = (item.weight ?? 0) + 1;
     return () => em.flush();
   };
   return {
@@ -95,7 +95,7 @@ function contender({ orm, plus, repository }: Opened, scope: Scope, wide: boolea
         names.map((name) => ({ name })),
         defaults,
       ),
-    update: async (name, weight) => (await prepareFlush(name, weight))(),
+    update: async (name) => (await prepareFlush(name))(),
     prepareFlush,
     served: () => ({ ...plus?.statistics() }),
     close: () => orm.close(),

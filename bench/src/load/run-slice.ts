@@ -55,16 +55,14 @@ function callerOf(
       const update = needs('update');
       return () => {
         const name = names.next();
-        return names.isUpdate
-          ? recorder.time(1, update, name, names.weight())
-          : recorder.time(1, contender.getOrCreate, name);
+        return names.isUpdate ? recorder.time(1, update, name) : recorder.time(1, contender.getOrCreate, name);
       };
     }
     case 'flush':
     default: {
       const prepareFlush = needs('prepareFlush');
       return async () => {
-        const flush = await prepareFlush(names.next(), names.weight());
+        const flush = await prepareFlush(names.next());
         return recorder.time(1, flush);
       };
     }
@@ -146,10 +144,6 @@ class NameSource {
     return Array.from({ length: size }, (_value, index) =>
       names.kind === 'half-new' && index % 2 === 1 ? this.#new() : `k${first + index}`,
     );
-  }
-
-  weight(): number {
-    return this.#random.whole(1_000_000);
   }
 
   #new(): string {
