@@ -13,6 +13,9 @@ export const POOL = 16;
 /** Rows that the counting pass asks for: few, so that caches hold them after a short while. */
 const COUNT_ROWS = 50;
 
+/** Rows that a quick run fills caches with, at most. */
+const QUICK_FILL = 2_000;
+
 /** One contender at one number of callers. */
 export interface Measurement {
   readonly scenario: string;
@@ -97,7 +100,7 @@ async function warmUp(crew: Crew, scenario: Scenario, servers: Servers, settings
   for (const process of crew.processes) {
     await process.ask({ kind: 'open', contender, environment: { ...servers, pool: POOL, parameters: {} } });
     for (let pass = 0; pass < contenders[contender].fillPasses; pass += 1) {
-      await process.ask({ kind: 'fill', count: scenario.fill });
+      await process.ask({ kind: 'fill', count: settings.quick ? Math.min(QUICK_FILL, scenario.fill) : scenario.fill });
     }
   }
   const warm = { ...settings, sliceMs: settings.warmUpMs };

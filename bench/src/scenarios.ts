@@ -21,7 +21,7 @@ export interface Scenario {
   readonly processes: number;
   /** Rows in the table. */
   readonly rows: number;
-  /** Rows that are asked for beforehand, so that caches hold them. */
+  /** Rows that are asked for beforehand, so that caches hold them; a quick run asks for fewer. */
   readonly fill: number;
   /** Calls per slice instead of a time, for calls that are long. */
   readonly calls?: number;
@@ -159,7 +159,7 @@ export const scenarios: readonly Scenario[] = [
     callers: [1, 16, 64],
     processes: 2,
     rows: MIXED_ROWS,
-    fill: 2_000,
+    fill: 20_000,
     baseline: 'mikroFindOrCreate',
     entries: of('plusRedis', 'plusNear', 'mikroFindOrCreate', 'mikroResultCacheRedis', 'bentoTwoLevels'),
   },

@@ -10,7 +10,7 @@ function hydrate(orm: MikroORM, json: string): object {
   const meta = em.getMetadata(Item);
   const data = em.getDriver().mapResult(JSON.parse(json), meta) as object;
   const options = { merge: true, convertCustomTypes: true, recomputeSnapshot: true };
-  return em.getEntityFactory().create(Item, data as never, options);
+  return em.getEntityFactory().create(Item, data, options);
 }
 
 async function seededRows({ databaseUrl }: Environment, count: number): Promise<{ name: string; json: string }[]> {

@@ -107,7 +107,7 @@ async function openResultCache(environment: Environment, configuration: object):
       await (
         await prepareFlush(orm, name)
       )();
-      await orm.em.clearCache(name);
+      await orm.em.fork().clearCache(name);
     },
     close: () => orm.close(),
   };
