@@ -10,7 +10,7 @@ import { curveFamilies, type Curve } from './growth.js';
 import { judge } from './judge.js';
 import { measure, type Measurement } from './measure.js';
 import { Progress } from './progress.js';
-import { plainTable } from './report/markdown.js';
+import { figure, plainTable } from './report/markdown.js';
 import { scenarioTable, servedBy, slowerThan, targetTable } from './report/tables.js';
 import { machine, write } from './report/write.js';
 import { scenarios } from './scenarios.js';
@@ -74,7 +74,7 @@ async function measureCurves(servers: Servers, chosen: Settings, progress: Progr
     const curves = await family.measure({ servers, settings: chosen, progress });
     progress.end();
     for (const { title, x, y, series } of curves) {
-      const rows = series.map(({ name, points }) => [name, ...points.map(([, value]) => value.toPrecision(3))]);
+      const rows = series.map(({ name, points }) => [name, ...points.map(([, value]) => figure(value))]);
       const header = [`${y}, by ${x}`, ...series[0]!.points.map(([count]) => count.toLocaleString('en'))];
       console.log(`\n${title}\n\n${plainTable(header, rows)}`);
     }
