@@ -31,7 +31,8 @@ export type Finding = Found | typeof TAKEN | undefined;
  */
 export async function findRows(call: Call, lookups: readonly Lookup[], extra = ''): Promise<Finding[]> {
   if (lookups.length === 0) return [];
-  if (await needsHost(call)) return findByHost(call, lookups);
+  const byHost = needsHost(call);
+  if (byHost === true || (byHost && (await byHost))) return findByHost(call, lookups);
   const found: Finding[] = lookups.map(() => undefined);
   for (const group of Map.groupBy(lookups.keys(), (index) => lookups[index]!.shape).values()) {
     const ofGroup = group.map((index) => lookups[index]!);
@@ -53,9 +54,9 @@ export async function findRows(call: Call, lookups: readonly Lookup[], extra = '
 }
 
 /** Whether a query of MikroORM's own must answer: our statements know nothing of filters, locks and other conditions. */
-export async function needsHost(call: Call): Promise<boolean> {
+export function needsHost(call: Call): boolean | Promise<boolean> {
   const { lockMode, lookup, filters } = call.options;
-  return lockMode !== undefined || lookup !== undefined || (await isFiltered(call.em, call.meta, filters));
+  return lockMode !== undefined || lookup !== undefined || isFiltered(call.em, call.meta, filters);
 }
 
 async function findByHost(call: Call, lookups: readonly Lookup[]): Promise<(Found | undefined)[]> {
@@ -91,6 +92,11 @@ function hostOptions(call: Call): object {
   // an automatic flush before the query would write what the caller has not flushed
   const options = { ...given, flushMode: FlushMode.COMMIT, connectionType: 'write' };
   return Utils.dropUndefinedProperties(options) ?? options;
+}
+
+/** Whether a call's entities have relations to be loaded with them. */
+export function needsPopulating({ meta, options }: Call): boolean {
+  return options.populate !== false && (options.populate !== undefined || meta.relations.some(({ eager }) => eager));
 }
 
 /** Loads eager relations and those that the caller asked for, as MikroORM's own `populate` option. */

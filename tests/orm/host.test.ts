@@ -308,11 +308,28 @@ describe('contexts', () => {
   it('apply filters without a query (applyFilters)', async () => {
     const em = db.orm.em.fork();
     const ownerMeta = db.orm.getMetadata().get(Owner) as unknown as Meta;
-    await expect(isFiltered(em, ownerMeta, undefined)).resolves.toBe(false);
+    // at once: with no filter enabled, the condition comes back as the very object that it was
+    expect(isFiltered(em, ownerMeta, undefined)).toBe(false);
+    expect(isFiltered(em, meta, false)).toBe(false);
     await expect(isFiltered(em, ownerMeta, { named: true })).resolves.toBe(true);
     await expect(isFiltered(em, meta, { named: true })).resolves.toBe(true);
-    await expect(isFiltered(em, meta, false)).resolves.toBe(false);
     expect(db.statements.take()).toEqual([]);
+  });
+
+  it('know filters that are added later, and those that say nothing', async () => {
+    const em = db.orm.em.fork();
+    expect(isFiltered(em, meta, undefined)).toBe(false);
+    em.addFilter({ name: 'empty', cond: {} });
+    await expect(isFiltered(em, meta, undefined)).resolves.toBe(false);
+    em.addFilter({ name: 'later', cond: async () => ({ id: 1 }) });
+    await expect(isFiltered(em, meta, undefined)).resolves.toBe(true);
+    em.addFilter({
+      name: 'broken',
+      cond: () => {
+        throw new Error('no');
+      },
+    });
+    await expect(isFiltered(em, meta, { later: false })).resolves.toBe(true);
   });
 });
 
