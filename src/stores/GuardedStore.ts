@@ -1,5 +1,4 @@
 import { circuitBreaker, CircuitState, ConsecutiveBreaker, handleWhen, type CircuitBreakerPolicy } from 'cockatiel';
-import { setTimeout as delay } from 'node:timers/promises';
 import { ConfigurationError, StoreError } from '../errors.js';
 import { publish } from '../observability/channels.js';
 import type { CacheStore, FillEntry, LockEntry, ReadOptions, ReadResult, ReleaseEntry } from './CacheStore.js';
@@ -53,7 +52,7 @@ export class GuardedStore {
 
   /** As the store's `readMany`; all misses when the store doesn't answer, or isn't to be believed for an entry. */
   async readMany(entries: readonly LockEntry[], options?: ReadOptions): Promise<ReadResult[]> {
-    const asked = entries.filter((entry) => !this.isBypassed(entry));
+    const asked = this.#bypassesNone() ? entries : entries.filter((entry) => !this.isBypassed(entry));
     if (asked.length === 0) return entries.map(() => ({ kind: 'miss' }));
     const results = await this.#try('read', () =>
       this.#store.readMany(
@@ -62,6 +61,7 @@ export class GuardedStore {
       ),
     );
     if (!results) return entries.map(() => ({ kind: 'miss' }));
+    if (asked === entries && this.#bypassesNone()) return results;
     const byKey = new Map(asked.map(({ key }, index) => [key, results[index]!]));
     // asked again: a write of this process may have failed to reach the store while the read was under way
     return entries.map((entry) =>
@@ -145,6 +145,10 @@ export class GuardedStore {
   /** Whether an entry is kept out of this process's reads, since the store could not be told of a change. */
   isBypassed({ key, region }: LockEntry): boolean {
     return this.#owed.has(key) || this.#owedRegions.has(region);
+  }
+
+  #bypassesNone(): boolean {
+    return this.#owed.size === 0 && this.#owedRegions.size === 0;
   }
 
   async #try<T>(operation: string, send: () => Promise<T>): Promise<T | undefined> {
@@ -255,16 +259,13 @@ function newCircuit(): CircuitBreakerPolicy {
 
 /** Not cockatiel's timeout, which takes an answer that arrived while this process was busy for none. */
 async function within<T>(limitMs: number, work: () => Promise<T>): Promise<T> {
-  const timer = new AbortController();
-  const timeout = async (): Promise<never> => {
-    await delay(limitMs, undefined, { signal: timer.signal });
-    // a process that was busy sees the end of its time before its sockets: an answer that is there already counts
-    await new Promise((resolve) => setImmediate(resolve));
-    throw new Error(`The store did not answer within ${limitMs} ms.`);
-  };
+  const { promise: timeout, reject } = Promise.withResolvers<never>();
+  const fail = (): void => reject(new Error(`The store did not answer within ${limitMs} ms.`));
+  // a process that was busy sees the end of its time before its sockets: an answer that is there already counts
+  const timer = setTimeout(() => setImmediate(fail), limitMs);
   try {
-    return await Promise.race([work(), timeout()]);
+    return await Promise.race([work(), timeout]);
   } finally {
-    timer.abort();
+    clearTimeout(timer);
   }
 }
