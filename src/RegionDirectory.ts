@@ -12,7 +12,7 @@ import type { Meta } from './orm/metadata.js';
 import type { ResolvedOptions } from './PlusOptions.js';
 import { GuardedStore } from './stores/GuardedStore.js';
 import { openStore, type StoreSource } from './stores/open-store.js';
-import { Region } from './stores/Region.js';
+import { Region, type RegionCopies } from './stores/Region.js';
 
 /** Where a {@link RegionDirectory} tells what happens. */
 export interface RegionDirectoryHost {
@@ -33,7 +33,7 @@ export class RegionDirectory {
   #regions = new WeakMap<Meta, Region | null>();
   #stores = new Map<string, GuardedStore>();
   #channels = new Map<string, InvalidationChannel>();
-  #near: NearCache[] = [];
+  #near: RegionCopies[] = [];
 
   constructor(options: ResolvedOptions, host: RegionDirectoryHost) {
     this.#options = options;
@@ -97,8 +97,8 @@ export class RegionDirectory {
     return new Region(root, { name, options, store, near, isFollowed, statistics: host.countersOf(root) });
   }
 
-  #openNear(prefix: string, name: string, options: ResolvedRegion): NearCache {
-    const near = new NearCache({
+  #openNear(prefix: string, name: string, options: ResolvedRegion): RegionCopies {
+    const near: RegionCopies = new NearCache({
       channel: this.#channel(prefix, options.store),
       prefix: `${name}:o:`,
       maxEntries: options.nearCache!.maxEntries,

@@ -31,14 +31,44 @@ export function encodeRow(row: Row, columns: readonly string[], identity: RowIde
   return `${FORMAT} ${identity.fingerprint} ${checksum(json, identity)} ${json}`;
 }
 
+/** What {@link encodeRow} wrote, checked, so that rows can be made of it again and again. */
+export interface CheckedRow {
+  readonly json: string;
+  /** The values, if none of them is an object that one row's owner could change for the next. */
+  readonly shared: readonly unknown[] | undefined;
+}
+
 /** The row that {@link encodeRow} wrote; `undefined` for anything else, whoever wrote it. */
 export function decodeRow(text: string, columns: readonly string[], identity: RowIdentity): Row | undefined {
+  const json = checkedJson(text, identity);
+  return json === undefined ? undefined : parseRow(json, columns);
+}
+
+/** Checks what is to be decoded many times. */
+export function checkRow(text: string, columns: readonly string[], identity: RowIdentity): CheckedRow | undefined {
+  const json = checkedJson(text, identity);
+  const row = json === undefined ? undefined : parseRow(json, columns);
+  if (!row) return undefined;
+  const values = columns.map((column) => row[column]);
+  const isFlat = values.every((value) => typeof value !== 'object' || value === null);
+  return { json: json!, shared: isFlat ? values : undefined };
+}
+
+/** A row of its own for whoever asks. */
+export function rowOf({ json, shared }: CheckedRow, columns: readonly string[]): Row {
+  return shared ? byColumn(shared, columns) : parseRow(json, columns)!;
+}
+
+function checkedJson(text: string, identity: RowIdentity): string | undefined {
   const head = `${FORMAT} ${identity.fingerprint} `;
   if (!text.startsWith(head)) return undefined;
   const end = text.indexOf(' ', head.length);
   if (end < 0) return undefined;
   const json = text.slice(end + 1);
-  if (text.slice(head.length, end) !== checksum(json, identity)) return undefined;
+  return text.slice(head.length, end) === checksum(json, identity) ? json : undefined;
+}
+
+function parseRow(json: string, columns: readonly string[]): Row | undefined {
   try {
     return toRow(JSON.parse(json), columns);
   } catch {
@@ -50,12 +80,20 @@ function toRow(decoded: unknown, columns: readonly string[]): Row | undefined {
   if (!Array.isArray(decoded)) return undefined;
   const [values, binary = []] = decoded as [unknown, unknown?];
   if (!Array.isArray(values) || values.length !== columns.length || !Array.isArray(binary)) return undefined;
-  const row: Row = Object.fromEntries(columns.map((column, index) => [column, values[index] as unknown]));
+  const row = byColumn(values, columns);
   for (const index of binary as unknown[]) {
     const column = columns[index as number];
     if (column === undefined || typeof row[column] !== 'string') return undefined;
     row[column] = Buffer.from(row[column], 'base64');
   }
+  return row;
+}
+
+function byColumn(values: readonly unknown[], columns: readonly string[]): Row {
+  // assigned, that name would set the prototype
+  if (columns.includes('__proto__')) return Object.fromEntries(columns.map((column, index) => [column, values[index]]));
+  const row: Row = {};
+  for (let index = 0; index < columns.length; index += 1) row[columns[index]!] = values[index];
   return row;
 }
 

@@ -7,9 +7,9 @@ import { keyText } from '../natural-keys/lookup.js';
 import { noteManaged } from '../natural-keys/managed.js';
 import { planFor } from '../natural-keys/plan.js';
 import { run, type EntityManager, type Row } from '../orm/context.js';
-import { comparableData, fireOnLoad, hydrate, isOfKind, mapRow } from '../orm/entities.js';
-import { uncacheableReason, type Meta } from '../orm/metadata.js';
-import type { FillEntry } from '../stores/CacheStore.js';
+import { comparableData, fireOnLoad, hearsLoads, hydrateData, isOfKind, mapRow } from '../orm/entities.js';
+import type { Meta } from '../orm/metadata.js';
+import type { FillEntry, LockEntry } from '../stores/CacheStore.js';
 import type { GuardedStore } from '../stores/GuardedStore.js';
 import type { Region, RegionRead } from '../stores/Region.js';
 import type { Batch, Entry } from './batch.js';
@@ -60,6 +60,8 @@ export class LookupCache implements CacheSession {
   readonly #trails = new Map<Entry, Trail>();
   #mode: Mode = 'bypass';
   #guard: string | undefined;
+  /** The schema of the rows, once it was asked for. */
+  #schema: [string | undefined] | undefined;
   #wrote = false;
 
   constructor(context: LookupCacheContext) {
@@ -74,11 +76,37 @@ export class LookupCache implements CacheSession {
       : '';
   }
 
+  peek(batch: Batch): void {
+    const { region, em, meta } = this.#context;
+    // in a transaction the server must be asked first, and the listeners of onLoad are to be waited for
+    if (!region.near || this.#inTransaction || !this.#mayAnswer() || hearsLoads(em, meta)) return;
+    for (const entry of batch.entries) {
+      if (!entry.answer && this.#serves(entry.lookup)) this.#takeCopy(entry);
+    }
+  }
+
+  #takeCopy(entry: Entry): void {
+    const { region, hints, em, schema } = this.#context;
+    const { hintKey, objectKey } = this.#trailOf(entry.lookup);
+    let key = objectKey;
+    if (hintKey !== undefined) {
+      const hint = region.copyOf(hints, this.#hintEntry(hintKey));
+      if (hint) key = region.objectKey(this.#effectiveSchema(), hint.text);
+    }
+    const copy = key === undefined ? undefined : region.copyOf(region.store, { key, region: region.name });
+    const row = copy && region.decodeCopy(copy, key!);
+    if (!row) return;
+    const entity = this.#hydrateRowOf(entry.lookup, row);
+    if (!entity) return;
+    entry.answerWith({ entity, servedBy: 'near-cache' });
+    noteManaged(em, entry.lookup, schema, entity);
+  }
+
   async read(batch: Batch): Promise<void> {
-    const open = batch.open().filter(({ lookup }) => this.#serves(lookup));
+    const open = batch.entries.filter(({ answer, lookup }) => !answer && this.#serves(lookup));
     if (open.length === 0) return;
-    this.#mode = await this.#decideMode();
-    if (this.#mode === 'bypass') return;
+    if (!(this.#inTransaction ? await this.#mayAnswerInside() : this.#mayAnswer())) return;
+    this.#mode = this.#context.refresh ? 'refresh' : 'normal';
     for (const entry of open) this.#trails.set(entry, this.#trailOf(entry.lookup));
     if (this.#mode === 'normal') {
       await this.#readHints(open);
@@ -180,18 +208,14 @@ export class LookupCache implements CacheSession {
     return this.#context.region.options;
   }
 
-  /**
-   * Whether the cache may answer: never past row-level security, and in a transaction only under READ COMMITTED, where
-   * a statement may see what others have committed since its start.
-   */
-  async #decideMode(): Promise<Mode> {
-    const { em, meta, refresh } = this.#context;
-    if (uncacheableReason(meta) !== undefined || em.getSessionContext() !== undefined) return 'bypass';
-    if (this.#inTransaction) {
-      if (!this.#record) return 'bypass';
-      if (!(await this.#isReadCommitted(this.#record))) return 'bypass';
-    }
-    return refresh ? 'refresh' : 'normal';
+  /** Whether the cache may answer: never past row-level security. */
+  #mayAnswer(): boolean {
+    return this.#context.em.getSessionContext() === undefined;
+  }
+
+  /** In a transaction only under READ COMMITTED, where a statement may see what others have committed since its start. */
+  async #mayAnswerInside(): Promise<boolean> {
+    return this.#mayAnswer() && this.#record !== undefined && (await this.#isReadCommitted(this.#record));
   }
 
   /** The isolation level can't change once the transaction has run a statement, so the server is asked once. */
@@ -217,7 +241,8 @@ export class LookupCache implements CacheSession {
 
   #effectiveSchema(): string | undefined {
     const { em, meta, schema } = this.#context;
-    return driverOf(em).getSchemaName(meta, schema === undefined ? {} : { schema });
+    this.#schema ??= [driverOf(em).getSchemaName(meta, schema === undefined ? {} : { schema })];
+    return this.#schema[0];
   }
 
   #trailOf(lookup: Lookup): Trail {
@@ -248,7 +273,7 @@ export class LookupCache implements CacheSession {
     });
   }
 
-  #hintEntry(key: string): { key: string; region: string } {
+  #hintEntry(key: string): LockEntry {
     return { key, region: this.#context.region.hintRegion };
   }
 
@@ -267,12 +292,12 @@ export class LookupCache implements CacheSession {
     );
     const byKey = new Map(keys.map((key, index) => [key, results[index]!]));
     for (const entry of asking) await this.#take(entry, byKey.get(this.#trails.get(entry)!.objectKey!)!);
-    if (asking.some(({ answer }) => answer)) await fireOnLoad(em, meta);
+    if (hearsLoads(em, meta) && asking.some(({ answer }) => answer)) await fireOnLoad(em, meta);
     for (const entry of asking) if (entry.answer) noteManaged(em, entry.lookup, schema, entry.answer.entity);
   }
 
   async #take(entry: Entry, result: RegionRead): Promise<void> {
-    const { region, em, meta, schema } = this.#context;
+    const { region } = this.#context;
     const trail = this.#trails.get(entry)!;
     const key = trail.objectKey!;
     if (result.kind === 'leased') trail.objectToken = result.token;
@@ -283,16 +308,19 @@ export class LookupCache implements CacheSession {
       await region.store.evictMany([{ key, region: region.name }]);
       // of an entry that the store had already lost, it tells nobody
       region.near?.drop([key]);
-    } else if (this.#isRowOf(entry.lookup, row)) {
-      entry.answerWith({ entity: hydrate(em, meta, row, schema), servedBy: result.isNear ? 'near-cache' : 'store' });
+    } else {
+      const entity = this.#hydrateRowOf(entry.lookup, row);
+      if (entity) entry.answerWith({ entity, servedBy: result.isNear ? 'near-cache' : 'store' });
     }
   }
 
-  /** Whether a cached row is the one that a query for the lookup would return. */
-  #isRowOf(lookup: Lookup, row: Record<string, unknown>): boolean {
-    const { em, meta } = this.#context;
+  /** Hydrates a cached row if it is the one that a query for the lookup would return. */
+  #hydrateRowOf(lookup: Lookup, row: Row): object | undefined {
+    const { em, meta, schema } = this.#context;
     const data = mapRow(em, meta, row);
-    return isOfKind(meta, data) && keyText(lookup, comparableData(em, lookup.parts, data)) === keyText(lookup);
+    if (!isOfKind(meta, data) || keyText(lookup, comparableData(em, lookup.parts, data)) !== lookup.values)
+      return undefined;
+    return hydrateData(em, meta, data, schema);
   }
 
   /** The key of the row that answered; `undefined` when it didn't come from the database, or is in doubt. */

@@ -41,13 +41,18 @@ export class Entry {
   }
 
   answerWith(given: GivenAnswer): void {
-    this.answer = { created: false, updated: false, raceLost: false, row: undefined, ...given };
+    const { entity, servedBy, created = false, updated = false, raceLost = false, row } = given;
+    this.answer = { entity, servedBy, created, updated, raceLost, row };
   }
 }
 
 /** A text that only lookups of the same properties and values have in common. */
-export function nameOf({ shape, text }: Lookup): string {
-  return `${shape}\0${text}`;
+export function nameOf({ shape, values }: Lookup): string {
+  return `${shape}\0${values}`;
+}
+
+function gotOf({ answer }: Entry): Got {
+  return [answer!.entity, answer!.created];
 }
 
 /** The lookups of one call: each distinct one once, answered step by step. */
@@ -57,11 +62,20 @@ export class Batch {
 
   /** A lookup that is named twice is one entry; the last request's defaults win. */
   constructor(requests: readonly Request[]) {
+    if (requests.length === 1) {
+      this.entries = this.#order = [new Entry(requests[0]!)];
+      return;
+    }
     const entries = new Map<string, Entry>();
     const keys = requests.map(({ lookup }) => nameOf(lookup));
     requests.forEach((request, index) => entries.set(keys[index]!, new Entry(request)));
     this.entries = [...entries.values()];
     this.#order = keys.map((key) => entries.get(key)!);
+  }
+
+  /** Whether any entry has no answer yet. */
+  get isOpen(): boolean {
+    return this.entries.some(({ answer }) => answer === undefined);
   }
 
   /** The entries that nobody has answered yet. */
@@ -75,6 +89,7 @@ export class Batch {
 
   /** The answers in the order of the requests; `created` is true for the first request of a created row only. */
   results(): Got[] {
+    if (this.#order.length === 1) return [gotOf(this.#order[0]!)];
     const told = new Set<Entry>();
     return this.#order.map((entry) => {
       const first = !told.has(entry);

@@ -5,6 +5,8 @@ import type { Batch, Entry } from './batch.js';
 export interface CacheSession {
   /** Columns to be selected beside the row, to learn what the server knows about the transaction. */
   readonly extraColumns: string;
+  /** Answers what this process has copies of, at once. */
+  peek(batch: Batch): void;
   /** Answers what the store knows, and takes leases for what it doesn't. */
   read(batch: Batch): Promise<void>;
   /** Stores rows that the call read or created, as far as leases and guards still allow it. */

@@ -4,29 +4,55 @@ import { driverOf, run } from '../orm/context.js';
 import { inUnit } from '../orm/unit.js';
 import { advisoryLock } from '../sql/advisory-lock.js';
 import { Batch, type Entry, type Got, type Request } from './batch.js';
+import type { CacheSession } from './cache-session.js';
 import type { Call } from './call.js';
 import { createRows } from './create.js';
-import { findRows, needsHost, populate, TAKEN } from './find.js';
+import { findRows, needsHost, needsPopulating, populate, TAKEN } from './find.js';
 import { reportLookups } from './report.js';
 
 /**
  * The way of a lookup: identity map, cache, database, creation, and the database again when a race was lost. Each step
  * takes what the steps before it left open, all of it at once: a single lookup is a batch of one.
  */
-export async function getOrCreate(call: Call, requests: readonly Request[]): Promise<Got[]> {
+export function getOrCreate(call: Call, requests: readonly Request[]): Got[] | Promise<Got[]> {
   const startedAt = performance.now();
   requireKeys(call, requests);
   const batch = new Batch(requests);
-  const byHost = await needsHost(call);
-  const cache = byHost ? undefined : call.cache;
-  if (!byHost && !call.options.refresh) lookInIdentityMap(call, batch);
-  await cache?.read(batch);
-  await lookInDatabase(call, batch, cache?.extraColumns);
-  await createMissing(call, batch);
-  await cache?.fill(batch);
+  const byHost = needsHost(call);
+  if (byHost === false) lookAtHand(call, batch);
+  if (byHost !== false || batch.isOpen || needsPopulating(call)) return goOn(call, batch, byHost, startedAt);
+  reportLookups(call, batch, startedAt);
+  return batch.results();
+}
+
+/** What takes no waiting: entities of the caller's, and copies in this process. */
+function lookAtHand(call: Call, batch: Batch): void {
+  if (call.options.refresh) return;
+  lookInIdentityMap(call, batch);
+  call.cache?.peek(batch);
+}
+
+async function goOn(
+  call: Call,
+  batch: Batch,
+  maybeByHost: boolean | Promise<boolean>,
+  startedAt: number,
+): Promise<Got[]> {
+  const byHost = await maybeByHost;
+  if (!byHost && maybeByHost !== false) lookAtHand(call, batch);
+  if (batch.isOpen) await lookFurther(call, batch, byHost ? undefined : call.cache);
   await populate(call, batch.entities());
   reportLookups(call, batch, startedAt);
   return batch.results();
+}
+
+async function lookFurther(call: Call, batch: Batch, cache: CacheSession | undefined): Promise<void> {
+  await cache?.read(batch);
+  if (batch.isOpen) {
+    await lookInDatabase(call, batch, cache?.extraColumns);
+    await createMissing(call, batch);
+  }
+  await cache?.fill(batch);
 }
 
 /** Refuses lookups whose row could be created twice, before anything is sent. */
@@ -39,7 +65,7 @@ function requireKeys(call: Call, requests: readonly Request[]): void {
 }
 
 function lookInIdentityMap(call: Call, batch: Batch): void {
-  for (const entry of batch.open()) {
+  for (const entry of batch.entries) {
     const entity = findManaged(call.em, entry.lookup, call.target.schema);
     if (entity) entry.answerWith({ entity, servedBy: 'identity-map' });
   }
@@ -67,6 +93,7 @@ async function lookInDatabase(call: Call, batch: Batch, extraColumns = '', raceL
  * tells by its own exception which constraint stands in the way.
  */
 async function createMissing(call: Call, batch: Batch): Promise<void> {
+  if (!batch.isOpen) return;
   // first what can't succeed, so that a batch that fails has stored nothing
   await createEntries(
     call,

@@ -9,7 +9,7 @@ import { isSqlFragment } from '../orm/statement.js';
 import { Batch, nameOf, type Entry, type Got } from './batch.js';
 import type { Call, Data } from './call.js';
 import { evaluate } from './create.js';
-import { populate } from './find.js';
+import { needsPopulating, populate } from './find.js';
 import { reportLookups } from './report.js';
 import { writeAll, type Update } from './write-updates.js';
 
@@ -46,7 +46,7 @@ export async function updateOrCreate(call: Call, requests: readonly UpdateReques
     await fireAfterUpsert(call.em, entry.answer!.entity);
   }
   await call.cache?.fill(batch);
-  await populate(call, batch.entities());
+  if (needsPopulating(call)) await populate(call, batch.entities());
   reportLookups(call, batch, startedAt);
   return batch.results();
 }

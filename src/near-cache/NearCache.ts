@@ -34,11 +34,18 @@ export interface NearCacheOptions {
 
 const defaults = { maxEntries: 1_000, ttlMs: 60_000, maxStalenessMs: 1_000 };
 
+/** A copy of an entry, which doesn't change; a new value comes as a new copy. */
+export interface Copy<Decoded> {
+  readonly text: string;
+  /** What the caller made of the text, to be kept as long as the copy. Not to be changed by anybody afterwards. */
+  decoded: Decoded | undefined;
+}
+
 /** What a read of the store needs to put its result, from {@link NearCache.begin}. */
 export type Ticket = number & { readonly __ticket: never };
 
 /**
- * Copies of a store's entries in this process, as text: the caller decodes one afresh for every hit.
+ * Copies of a store's entries in this process, as text: what is made of one, no two hits share, unless it never changes.
  *
  * **Promise**: what `get` returns at a time t was the entry's value in the store at some time from t - maxStaleness on.
  *
@@ -59,13 +66,13 @@ export type Ticket = number & { readonly __ticket: never };
  * Keys outside of `prefix` may be put as well. Nobody tells of their changes: they are held for `ttl`, and fit only for
  * hints that are checked by other means.
  */
-export class NearCache {
+export class NearCache<Decoded = never> {
   readonly #channel: InvalidationChannel;
   readonly #prefix: string;
   readonly #freshMs: number;
   readonly #options: NearCacheOptions;
   readonly #listener: ChannelListener;
-  readonly #entries: LRUCache<string, string>;
+  readonly #entries: LRUCache<string, Copy<Decoded>>;
   /** Counts invalidations. A ticket is its value; a ticket below `#floor` is void. */
   #sequence = 0;
   #floor = 0;
@@ -110,6 +117,11 @@ export class NearCache {
 
   /** The text of an entry, if there is one and it may be served. */
   get(key: string): string | undefined {
+    return this.copyOf(key)?.text;
+  }
+
+  /** An entry, if there is one and it may be served. */
+  copyOf(key: string): Copy<Decoded> | undefined {
     return this.isOn ? this.#entries.get(key) : undefined;
   }
 
@@ -127,7 +139,7 @@ export class NearCache {
    */
   put(key: string, value: string, ticket: Ticket): boolean {
     if (ticket < this.#floor || (this.#invalidated.get(key) ?? 0) > ticket || !this.isOn) return false;
-    this.#entries.set(key, value);
+    this.#entries.set(key, { text: value, decoded: undefined });
     return true;
   }
 

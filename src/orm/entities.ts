@@ -22,7 +22,7 @@ export function schemaOf(em: EntityManager, entity: object): string | undefined 
 
 /** The values of a row by property, in database form. */
 export function mapRow(em: EntityManager, meta: Meta, row: Row): Data {
-  return em.getDriver().mapResult({ ...row }, meta.root) as Data;
+  return em.getDriver().mapResult(row, meta.root) as Data;
 }
 
 /**
@@ -30,7 +30,11 @@ export function mapRow(em: EntityManager, meta: Meta, row: Row): Data {
  * one. Unflushed changes of a known entity are kept.
  */
 export function hydrate(em: EntityManager, meta: Meta, row: Row, schema: string | undefined): object {
-  const data = mapRow(em, meta, row);
+  return hydrateData(em, meta, mapRow(em, meta, row), schema);
+}
+
+/** {@link hydrate} for a row that {@link mapRow} has mapped already. */
+export function hydrateData(em: EntityManager, meta: Meta, data: Data, schema: string | undefined): object {
   const known = findByKey(em, meta, data, schema);
   return known && helper(known).__initialized ? known : create(em, meta, data, schema, false);
 }
@@ -119,6 +123,8 @@ function create(em: EntityManager, meta: Meta, data: Data, schema: string | unde
 
 function findByKey(em: EntityManager, meta: Meta, data: Data, schema: string | undefined): object | undefined {
   const root = meta.root;
+  const identityMap = em.getUnitOfWork(false).getIdentityMap();
+  if (identityMap.getStore(root).size === 0) return undefined;
   const key: unknown = root.simplePK
     ? data[root.primaryKeys[0]!]
     : Utils.getOrderedPrimaryKeys(data, root, em.getPlatform(), true);
@@ -142,9 +148,14 @@ function rootOf(props: Record<string, Prop>, name: string): string {
   return prop?.name ?? name;
 }
 
+/** Whether anybody listens to `onLoad`. */
+export function hearsLoads(em: EntityManager, meta: Meta): boolean {
+  return em.getEventManager().hasListeners(EventType.onLoad, meta);
+}
+
 /** Fires `onLoad` for what was hydrated since, as MikroORM does at the end of a query. */
 export async function fireOnLoad(em: EntityManager, meta: Meta): Promise<void> {
-  if (em.getEventManager().hasListeners(EventType.onLoad, meta)) await em.getUnitOfWork(false).dispatchOnLoadEvent();
+  if (hearsLoads(em, meta)) await em.getUnitOfWork(false).dispatchOnLoadEvent();
 }
 
 /** Whether an entity is still this unit of work's, and loaded. */

@@ -45,7 +45,8 @@ export function GetOrCreate<E extends object, R extends EntityRepository<E>>(
     ): Promise<GetOrCreateResult<T>> {
       const call = openCall(this, options);
       const request = { lookup: lookupOf(call, where), defaults: checkData(call, 'defaults', defaults) };
-      const [result] = await getOrCreate(call, [request]);
+      const results = getOrCreate(call, [request]);
+      const [result] = Array.isArray(results) ? results : await results;
       return result as GetOrCreateResult<T>;
     }
 

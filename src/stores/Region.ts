@@ -1,15 +1,19 @@
 import type { ResolvedRegion } from '../config/region-options.js';
 import { fingerprint, lookupKey, objectKey } from '../codec/keys.js';
-import { decodeRow, encodeRow } from '../codec/row-codec.js';
+import { checkRow, decodeRow, encodeRow, rowOf, type CheckedRow } from '../codec/row-codec.js';
 import { ConfigurationError } from '../errors.js';
 import type { Lookup } from '../natural-keys/lookup.js';
 import type { Row } from '../orm/context.js';
 import { isInlineEmbedded, loadedProps, type Meta, type Prop } from '../orm/metadata.js';
 import { columnsOfProp } from '../orm/statement.js';
 import type { Statistics } from '../observability/statistics.js';
-import type { NearCache } from '../near-cache/NearCache.js';
+import type { Copy, NearCache } from '../near-cache/NearCache.js';
 import type { LockEntry, ReadResult } from './CacheStore.js';
 import type { GuardedStore } from './GuardedStore.js';
+
+/** A region's copies hold rows, and hints that are never decoded. */
+type NearCopy = Copy<CheckedRow>;
+export type RegionCopies = NearCache<CheckedRow>;
 
 /** What a {@link Region} is made of. */
 export interface RegionParts {
@@ -18,7 +22,7 @@ export interface RegionParts {
   readonly store: GuardedStore;
   readonly statistics: Statistics;
   /** Copies in this process, if the region has them. */
-  readonly near: NearCache | undefined;
+  readonly near: RegionCopies | undefined;
   /**
    * For rows in this process's own memory that other processes change too: whether all changes are known here, up to the
    * region's `maxStaleness`. While they aren't, nothing is served or stored.
@@ -35,7 +39,7 @@ export class Region {
   readonly options: ResolvedRegion;
   readonly store: GuardedStore;
   readonly statistics: Statistics;
-  readonly near: NearCache | undefined;
+  readonly near: RegionCopies | undefined;
   readonly #isFollowed: () => boolean;
   readonly #cached: ReadonlySet<string>;
   readonly #columns: readonly string[];
@@ -98,7 +102,7 @@ export class Region {
 
   async #readNear(near: NearCache, from: GuardedStore, entries: readonly LockEntry[]): Promise<RegionRead[]> {
     const options = { leaseMs: this.options.leaseTtl };
-    const copies = entries.map(({ key, region }) => (from.isBypassed({ key, region }) ? undefined : near.get(key)));
+    const copies = entries.map(({ key, region }) => this.copyOf(from, { key, region })?.text);
     const missing = entries.filter((_, index) => copies[index] === undefined);
     const ticket = near.begin();
     const results = missing.length > 0 ? await from.readMany(missing, options) : [];
@@ -116,6 +120,17 @@ export class Region {
 
   decode(text: string, key: string): Row | undefined {
     return decodeRow(text, this.#columns, { key, fingerprint: this.#fingerprint });
+  }
+
+  /** A copy of an entry in this process, unless the store that holds the entry is known to be behind. */
+  copyOf(from: GuardedStore, entry: LockEntry): NearCopy | undefined {
+    return from.isBypassed(entry) || !this.#isFollowed() ? undefined : this.near?.copyOf(entry.key);
+  }
+
+  /** As {@link decode}; a copy is checked once. */
+  decodeCopy(copy: NearCopy, key: string): Row | undefined {
+    copy.decoded ??= checkRow(copy.text, this.#columns, { key, fingerprint: this.#fingerprint });
+    return copy.decoded && rowOf(copy.decoded, this.#columns);
   }
 }
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { readFileSync } from 'node:fs';
-import { decodeRow, encodeRow } from '../../src/codec/row-codec.js';
+import { checkRow, decodeRow, encodeRow, rowOf } from '../../src/codec/row-codec.js';
 
 const identity = { key: 'plus:db:public.tag:o:abc', fingerprint: 'f1f2f3f4f5f6' };
 
@@ -38,6 +38,7 @@ describe('a stored row', () => {
         const decoded = decodeRow(text, columns, identity)!;
         expect(Object.keys(decoded).toSorted()).toEqual([...columns].toSorted());
         for (const column of columns) expect(decoded[column]).toEqual(given[column]);
+        expect(rowOf(checkRow(text, columns, identity)!, columns)).toEqual(decoded);
       }),
     );
   });
@@ -49,6 +50,22 @@ describe('a stored row', () => {
     const first = decodeRow(text, ['data'], identity) as typeof given;
     first.data.list.push(3);
     expect(decodeRow(text, ['data'], identity)).toEqual({ data: { list: [1] } });
+  });
+
+  it('shares nothing that can be changed with another reader, when it is checked once and read often', () => {
+    const columns = ['data', 'bytes', 'name'];
+    const given = { data: { list: [1] }, bytes: Buffer.from('ab'), name: 'x' };
+    const checked = checkRow(encodeRow(given, columns, identity)!, columns, identity)!;
+    const first = rowOf(checked, columns) as typeof given;
+    first.data.list.push(3);
+    first.bytes.fill(0);
+    first.name = 'y';
+    expect(rowOf(checked, columns)).toEqual(given);
+
+    const flat = checkRow(encodeRow({ name: 'x' }, ['name'], identity)!, ['name'], identity)!;
+    (rowOf(flat, ['name']) as { name: string }).name = 'y';
+    expect(rowOf(flat, ['name'])).toEqual({ name: 'x' });
+    expect(checkRow('1 f1f2f3f4f5f6 0 [["x"]]', ['name'], identity)).toBeUndefined();
   });
 
   it.each([
