@@ -1,4 +1,5 @@
-import { createHash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import { hash } from 'node:crypto';
 import { canonical, sequence } from '../orm/canonical.js';
 import type { Meta } from '../orm/metadata.js';
 import type { Lookup } from '../natural-keys/lookup.js';
@@ -16,7 +17,7 @@ export function objectKey(region: string, schema: string | undefined, primaryKey
 
 /** The key of a lookup's entry, which holds a primary key. */
 export function lookupKey(region: string, schema: string | undefined, lookup: Lookup): string {
-  return `${region}:l:${digest([schema ?? '', lookup.meta.className, lookup.shape, lookup.text])}`;
+  return `${region}:l:${digest([schema ?? '', lookup.meta.className, lookup.shape, lookup.values])}`;
 }
 
 /** The prefix of a database's keys when none is configured. */
@@ -34,7 +35,16 @@ export function fingerprint(columns: readonly (readonly unknown[])[]): string {
   return digest(columns.map((column) => canonical([...column]))).slice(0, 12);
 }
 
-/** 128 bits of a hash over an injective encoding. */
+/** Digests of short texts that were asked for lately: the keys that are read most are read again and again. */
+const digests = new LRUCache<string, string>({ max: 10_000 });
+const LONGEST_REMEMBERED = 200;
+
+/** At least 128 bits of a hash over an injective encoding. */
 function digest(texts: readonly string[]): string {
-  return createHash('sha256').update(sequence(texts)).digest().subarray(0, 16).toString('base64url');
+  const text = sequence(texts);
+  const known = text.length <= LONGEST_REMEMBERED ? digests.get(text) : undefined;
+  if (known !== undefined) return known;
+  const made = hash('sha256', text, 'base64url').slice(0, 22);
+  if (text.length <= LONGEST_REMEMBERED) digests.set(text, made);
+  return made;
 }

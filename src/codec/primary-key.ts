@@ -40,11 +40,8 @@ export function rowKeyText(em: EntityManager, meta: Meta, row: Row): string | un
 
 /** The primary key that a lookup gives; `undefined` when it doesn't give all of it. */
 export function lookupKeyText({ meta, parts }: Lookup): string | undefined {
-  const values = new Map(parts.map(({ prop, value }) => [prop.name, value]));
-  return completeKeyText(
-    meta,
-    meta.getPrimaryProps().map(({ name }) => values.get(name)),
-  );
+  const values = meta.primaryKeys.map((name) => parts.find(({ prop }) => prop.name === name)?.value);
+  return completeKeyText(meta, values);
 }
 
 function completeKeyText(meta: Meta, values: readonly unknown[]): string | undefined {

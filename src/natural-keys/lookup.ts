@@ -11,7 +11,7 @@ import {
 } from '@mikro-orm/core';
 import { LookupError } from '../errors.js';
 import { isInlineEmbedded, isToMany, isToOne, type Meta, type Prop } from '../orm/metadata.js';
-import { canonical, sequence } from '../orm/canonical.js';
+import { canonical, sequence, sequenceOf } from '../orm/canonical.js';
 import { printLookup } from './print.js';
 
 /** One part of a lookup: a property with columns of its own, and the value to compare with, in database form. */
@@ -20,8 +20,8 @@ export interface LookupPart {
   readonly value: unknown;
 }
 
-/** A `where` that was checked and taken apart. */
-export interface Lookup {
+/** A `where` that was checked and taken apart. Texts are made when somebody asks for them. */
+export class Lookup {
   readonly meta: Meta;
   /** What the caller gave. */
   readonly where: Readonly<Record<string, unknown>>;
@@ -29,10 +29,29 @@ export interface Lookup {
   readonly parts: readonly LookupPart[];
   /** Names the set of properties, and which of them are null: lookups of one shape share a plan. */
   readonly shape: string;
+  #values: string | undefined;
+
+  constructor(meta: Meta, where: Readonly<Record<string, unknown>>, parts: readonly LookupPart[]) {
+    this.meta = meta;
+    this.where = where;
+    this.parts = parts;
+    this.shape = sequenceOf(parts, ({ prop, value }) => (value === null ? `${prop.name}?` : prop.name));
+  }
+
+  /** Injective text of the values, in the order of the parts. */
+  get values(): string {
+    return (this.#values ??= sequenceOf(this.parts, ({ value }) => canonical(value)));
+  }
+
   /** Injective text of shape and values. */
-  readonly text: string;
+  get text(): string {
+    return sequence(this.parts.flatMap(({ prop, value }) => [prop.name, canonical(value)]));
+  }
+
   /** Printable, with hidden values redacted. */
-  readonly printed: string;
+  get printed(): string {
+    return printLookup(this.meta, this.where);
+  }
 }
 
 /**
@@ -42,16 +61,8 @@ export interface Lookup {
 export function parseLookup(meta: Meta, where: unknown, platform: Platform): Lookup {
   const parser = new LookupParser(meta, where, platform);
   const parts = parser.parse();
-  parts.sort((left, right) => (left.prop.name < right.prop.name ? -1 : 1));
-  const shape = sequence(parts.map(({ prop, value }) => (value === null ? `${prop.name}?` : prop.name)));
-  return {
-    meta,
-    where: where as Record<string, unknown>,
-    parts,
-    shape,
-    text: sequence(parts.flatMap(({ prop, value }) => [prop.name, canonical(value)])),
-    printed: printLookup(meta, where),
-  };
+  if (parts.length > 1) parts.sort((left, right) => (left.prop.name < right.prop.name ? -1 : 1));
+  return new Lookup(meta, where as Record<string, unknown>, parts);
 }
 
 type TypeClass = abstract new (...args: never[]) => unknown;
@@ -76,7 +87,11 @@ class LookupParser {
     if (Object.getOwnPropertySymbols(this.#where).length > 0) {
       throw this.#error('has a symbol key (a fragment of SQL)', 'use options.lookup for anything but plain equality');
     }
-    return Object.entries(this.#where).flatMap(([name, value]) => this.#property(name, value));
+    const parts: LookupPart[] = [];
+    for (const name of Object.keys(this.#where)) {
+      parts.push(...this.#property(name, (this.#where as Record<string, unknown>)[name]));
+    }
+    return parts;
   }
 
   #property(name: string, value: unknown): LookupPart[] {
@@ -102,6 +117,10 @@ class LookupParser {
 
   #refuseNonData(name: string, value: unknown): void {
     const kind = typeof value;
+    if (kind === 'string') {
+      if (!(value as string).includes('\0')) return;
+      throw this.#error(`has a NUL character in '${name}'`, 'PostgreSQL text cannot hold it');
+    }
     if (value === undefined) throw this.#error(`has undefined for '${name}'`, 'leave the property out, or pass null');
     if (kind === 'function' || kind === 'symbol') throw this.#error(`has a ${kind} for '${name}'`, 'pass a value');
     if (value instanceof RegExp) throw this.#error(`has a RegExp for '${name}'`, 'use options.lookup for patterns');
@@ -113,9 +132,6 @@ class LookupParser {
     }
     if (value instanceof Date && Number.isNaN(value.getTime())) {
       throw this.#error(`has an invalid Date for '${name}'`, 'pass a valid date');
-    }
-    if (kind === 'string' && (value as string).includes('\0')) {
-      throw this.#error(`has a NUL character in '${name}'`, 'PostgreSQL text cannot hold it');
     }
     if (Utils.isPlainObject(value) && Object.keys(value).some((key) => key.startsWith('$'))) {
       throw this.#error(
@@ -239,5 +255,5 @@ class LookupParser {
 
 /** The values of a lookup as text, or those of a row's data (in database form) for the same properties. */
 export function keyText(lookup: Lookup, data?: Readonly<Record<string, unknown>>): string {
-  return sequence(lookup.parts.map(({ prop, value }) => canonical(data ? data[prop.name] : value)));
+  return data ? sequenceOf(lookup.parts, ({ prop }) => canonical(data[prop.name])) : lookup.values;
 }

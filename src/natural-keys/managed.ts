@@ -1,5 +1,4 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { sequence } from '../orm/canonical.js';
 import { keyText, type Lookup } from './lookup.js';
 import { entitySchema, isManaged, metaOf, storedData } from '../orm/entities.js';
 import type { Meta } from '../orm/metadata.js';
@@ -7,12 +6,21 @@ import { isUndone } from '../orm/unit.js';
 
 /** Managed entities of one class by the values of one set of properties. */
 interface Index {
+  readonly root: Meta;
+  readonly schema: string | undefined;
+  /** Names of the properties. */
+  readonly names: readonly string[];
   readonly entities: Map<string, object>;
   /** How many entities the identity map held when it was last looked through. */
   seen: number;
 }
 
-const indexes = new WeakMap<EntityManager, Map<string, Index>>();
+/** Kept on the EntityManager itself: a WeakMap of as many as a busy process forks would keep the collector busy. */
+const INDEXES = Symbol('mikro-orm-plus.indexes');
+
+interface Indexed {
+  [INDEXES]?: Index[];
+}
 
 /**
  * Finds the managed entity that a lookup names. An entity counts under the key that it has in the database: with an
@@ -25,12 +33,12 @@ export function findManaged(em: EntityManager, lookup: Lookup, schema: string | 
   const index = indexFor(em, lookup, schema);
   if (index.seen !== store.size) scan(index, store.values(), lookup, em, schema);
   index.seen = store.size;
-  const entity = index.entities.get(keyText(lookup));
+  const entity = index.entities.get(lookup.values);
   if (entity && isUndone(entity)) {
     em.getUnitOfWork(false).unsetIdentity(entity);
     return undefined;
   }
-  return entity && isManaged(em, entity) && matches(entity, lookup, em, schema) ? entity : undefined;
+  return entity && matches(entity, lookup, em, schema) && isManaged(em, entity) ? entity : undefined;
 }
 
 /** Tells the index of an entity that was just brought into the identity map for `lookup`. */
@@ -42,12 +50,20 @@ export function noteManaged(em: EntityManager, lookup: Lookup, schema: string | 
   index.entities.set(keyText(lookup, storedData(entity)), entity);
 }
 
-function indexFor(em: EntityManager, lookup: Lookup, schema: string | undefined): Index {
-  let ofManager = indexes.get(em);
-  if (!ofManager) indexes.set(em, (ofManager = new Map()));
-  const name = sequence([lookup.meta.root.uniqueName, schema ?? '', ...lookup.parts.map(({ prop }) => prop.name)]);
-  let index = ofManager.get(name);
-  if (!index) ofManager.set(name, (index = { entities: new Map(), seen: 0 }));
+function indexFor(em: EntityManager, { meta, parts }: Lookup, schema: string | undefined): Index {
+  const ofManager = ((em as Indexed)[INDEXES] ??= []);
+  // there are few: as many as a unit of work has ways to look its entities up
+  let index = ofManager.find(
+    ({ root, schema: ofSchema, names }) =>
+      root === meta.root &&
+      ofSchema === schema &&
+      names.length === parts.length &&
+      names.every((name, at) => name === parts[at]!.prop.name),
+  );
+  if (!index) {
+    index = { root: meta.root, schema, names: parts.map(({ prop }) => prop.name), entities: new Map(), seen: 0 };
+    ofManager.push(index);
+  }
   return index;
 }
 
@@ -69,7 +85,7 @@ function matches(entity: object, lookup: Lookup, em: EntityManager, schema: stri
   const data = storedData(entity);
   return (
     data !== undefined &&
-    keyText(lookup, data) === keyText(lookup) &&
+    keyText(lookup, data) === lookup.values &&
     isOfClass(entity, lookup.meta) &&
     isOfSchema(entity, lookup.meta, em, schema)
   );

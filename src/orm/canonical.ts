@@ -5,6 +5,7 @@
  * is confirmed on the row itself.
  */
 export function canonical(value: unknown): string {
+  if (typeof value === 'string') return `s${value}`;
   if (value === null || value === undefined) return 'n';
   if (value instanceof Date) return `d${value.getTime()}`;
   if (ArrayBuffer.isView(value)) {
@@ -22,5 +23,17 @@ export function canonical(value: unknown): string {
 
 /** Joins texts so that no two different lists give the same text: each is preceded by its length. */
 export function sequence(texts: readonly string[]): string {
-  return texts.map((text) => `${text.length}:${text}`).join('');
+  let joined = '';
+  for (const text of texts) joined += `${text.length}:${text}`;
+  return joined;
+}
+
+/** The {@link sequence} of the texts of items. */
+export function sequenceOf<T>(items: readonly T[], textOf: (item: T) => string): string {
+  let joined = '';
+  for (const item of items) {
+    const text = textOf(item);
+    joined += `${text.length}:${text}`;
+  }
+  return joined;
 }
