@@ -36,6 +36,7 @@ function withTargets(meta: Meta): readonly Meta[] {
 class Condition {
   isReturned = false;
 
+  // oxlint-disable-next-line unicorn/no-thenable -- it is looked at, and never called
   get then(): undefined {
     this.isReturned = true;
     return undefined;
