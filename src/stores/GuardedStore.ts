@@ -2,6 +2,7 @@ import { circuitBreaker, CircuitState, ConsecutiveBreaker, handleWhen, type Circ
 import { ConfigurationError, StoreError } from '../errors.js';
 import { publish } from '../observability/channels.js';
 import type { CacheStore, FillEntry, LockEntry, ReadOptions, ReadResult, ReleaseEntry } from './CacheStore.js';
+import { gather } from './gather.js';
 
 /** How often a store that failed is asked whether it is back. Nobody's call waits for that. */
 const RETRY_MS = 250;
@@ -40,10 +41,15 @@ export class GuardedStore {
   #retry: NodeJS.Timeout | undefined;
   #closed = false;
 
+  /** Reads by their lease, gathered where they take a round trip. */
+  readonly #reads = new Map<number | undefined, (keys: readonly string[]) => Promise<readonly ReadResult[]>>();
+  readonly #fill: (entries: readonly FillEntry[]) => Promise<readonly boolean[]>;
+
   constructor(alias: string, store: CacheStore, options: GuardedStoreOptions) {
     this.alias = alias;
     this.#store = store;
     this.#options = options;
+    this.#fill = this.#gathered((entries) => this.#send('fill', () => this.#store.fillMany(entries)));
   }
 
   get store(): CacheStore {
@@ -54,14 +60,10 @@ export class GuardedStore {
   async readMany(entries: readonly LockEntry[], options?: ReadOptions): Promise<ReadResult[]> {
     const asked = this.#bypassesNone() ? entries : entries.filter((entry) => !this.isBypassed(entry));
     if (asked.length === 0) return entries.map(() => ({ kind: 'miss' }));
-    const results = await this.#try('read', () =>
-      this.#store.readMany(
-        asked.map(({ key }) => key),
-        options,
-      ),
-    );
+    const keys = asked.map(({ key }) => key);
+    const results = await this.#try(() => this.#reader(options?.leaseMs)(keys));
     if (!results) return entries.map(() => ({ kind: 'miss' }));
-    if (asked === entries && this.#bypassesNone()) return results;
+    if (asked === entries && this.#bypassesNone()) return [...results];
     const byKey = new Map(asked.map(({ key }, index) => [key, results[index]!]));
     // asked again: a write of this process may have failed to reach the store while the read was under way
     return entries.map((entry) =>
@@ -71,13 +73,13 @@ export class GuardedStore {
 
   /** As the store's `guard`; `undefined` when the store doesn't answer. */
   async guard(region: string, guardMs: number): Promise<string | undefined> {
-    return this.#try('guard', () => this.#store.guard(region, { guardMs }));
+    return this.#try(() => this.#send('guard', () => this.#store.guard(region, { guardMs })));
   }
 
   /** As the store's `fillMany`; refusals when the store doesn't answer. */
   async fillMany(entries: readonly FillEntry[]): Promise<boolean[]> {
-    const results = await this.#try('fill', () => this.#store.fillMany(entries));
-    return results ?? entries.map(() => false);
+    const results = await this.#try(() => this.#fill(entries));
+    return results ? [...results] : entries.map(() => false);
   }
 
   /**
@@ -151,9 +153,27 @@ export class GuardedStore {
     return this.#owed.size === 0 && this.#owedRegions.size === 0;
   }
 
-  async #try<T>(operation: string, send: () => Promise<T>): Promise<T | undefined> {
+  #reader(leaseMs: number | undefined): (keys: readonly string[]) => Promise<readonly ReadResult[]> {
+    let read = this.#reads.get(leaseMs);
+    if (!read) {
+      const options = leaseMs === undefined ? {} : { leaseMs };
+      read = this.#gathered((keys) => this.#send('read', () => readEach(this.#store, keys, options)));
+      this.#reads.set(leaseMs, read);
+    }
+    return read;
+  }
+
+  /** Operations of callers at one time become one; in this process's memory there is no round trip to be saved. */
+  #gathered<Item, Result>(
+    send: (items: readonly Item[]) => Promise<readonly Result[]>,
+  ): (items: readonly Item[]) => Promise<readonly Result[]> {
+    // what one region's options make impossible is no other's business
+    return this.#store.capabilities.shared ? gather(send, (error) => error instanceof ConfigurationError) : send;
+  }
+
+  async #try<T>(send: () => Promise<T>): Promise<T | undefined> {
     try {
-      return await this.#send(operation, send);
+      return await send();
     } catch (error) {
       if (error instanceof ConfigurationError) throw error;
       return undefined;
@@ -255,6 +275,24 @@ function newCircuit(): CircuitBreakerPolicy {
     handleWhen((error) => !(error instanceof ConfigurationError)),
     { breaker: new ConsecutiveBreaker(1), halfOpenAfter: Number.NEGATIVE_INFINITY },
   );
+}
+
+/** Reads keys that several callers may ask for: the first of them gets the lease, as if the others had come later. */
+async function readEach(
+  store: CacheStore,
+  keys: readonly string[],
+  options: ReadOptions,
+): Promise<readonly ReadResult[]> {
+  const distinct = new Map<string, number>();
+  for (const key of keys) if (!distinct.has(key)) distinct.set(key, distinct.size);
+  const results = await store.readMany([...distinct.keys()], options);
+  if (distinct.size === keys.length) return results;
+  const leased = new Set<string>();
+  return keys.map((key) => {
+    const result = results[distinct.get(key)!]!;
+    if (result.kind !== 'leased') return result;
+    return leased.size === leased.add(key).size ? { kind: 'miss' } : result;
+  });
 }
 
 /** Not cockatiel's timeout, which takes an answer that arrived while this process was busy for none. */
