@@ -8,6 +8,7 @@ import { isFiltered } from '../orm/filters.js';
 import type { Meta } from '../orm/metadata.js';
 import { MATCHES, ORDINAL, selectRows } from '../sql/select.js';
 import type { Call } from './call.js';
+import { selectShared, sharesSelects } from './SharedSelect.js';
 
 /** A row that the database returned for a lookup, and the managed entity made of it. */
 interface Found {
@@ -37,9 +38,12 @@ export async function findRows(call: Call, lookups: readonly Lookup[], extra = '
   for (const group of Map.groupBy(lookups.keys(), (index) => lookups[index]!.shape).values()) {
     const ofGroup = group.map((index) => lookups[index]!);
     const plan = planFor(driverOf(call.em), ofGroup[0]!);
-    const rows = await run(call.em, selectRows(call.target, plan, ofGroup, extra), call.options);
+    const isShared = ofGroup.length === 1 && extra === '' && sharesSelects(call);
+    const rows = isShared
+      ? await selectShared(call, plan, ofGroup[0]!)
+      : await run(call.em, selectRows(call.target, plan, ofGroup, extra), call.options);
     for (const row of rows) {
-      const index = group[Number(row[ORDINAL]) - 1]!;
+      const index = isShared ? group[0]! : group[Number(row[ORDINAL]) - 1]!;
       if (found[index]) throw multipleRowsError(lookups[index]!);
       if (MATCHES in row && row[MATCHES] !== true) {
         found[index] = TAKEN;

@@ -54,8 +54,7 @@ interface AbortHost {
 /** Runs one statement as MikroORM would: in the open transaction, logged, abortable, with its own exception classes. */
 export async function run(em: EntityManager, statement: Sql, options: SendOptions = {}): Promise<Row[]> {
   const driver = em.getDriver() as AbstractSqlDriver;
-  // the abort options of the EntityManager are protected; statements of ours must honour them all the same
-  const inherited = (em as unknown as AbortHost).getAbortOptions() ?? {};
+  const inherited = abortOptions(em);
   const loggerContext = {
     id: em.id,
     ...em.getLoggerContext(),
@@ -73,6 +72,40 @@ export async function run(em: EntityManager, statement: Sql, options: SendOption
   } catch (error) {
     throw driver.convertException(error as Error);
   }
+}
+
+/** The abort options of the EntityManager are protected; statements of ours must honour them all the same. */
+function abortOptions(em: EntityManager): NonNullable<ReturnType<AbortHost['getAbortOptions']>> {
+  return (em as unknown as AbortHost).getAbortOptions() ?? {};
+}
+
+/**
+ * Whether a statement for this caller would be the same as for any other caller: outside transactions, with the rights
+ * of the connection, nothing that could abort it and no logger context of its own.
+ */
+export function isSharable(em: EntityManager, { signal, logging }: SendOptions): boolean {
+  if (signal || logging || em.isInTransaction() || em.getSessionContext() !== undefined) return false;
+  for (const _ in em.getLoggerContext({ disableContextResolution: true })) return false;
+  const inherited = abortOptions(em);
+  return inherited.signal === undefined;
+}
+
+/** Runs one statement for several callers that are all {@link isSharable}; `em` is one caller's, for the log. */
+export async function runShared(em: EntityManager, statement: Sql): Promise<Row[]> {
+  const driver = em.getDriver() as AbstractSqlDriver;
+  const connection = em.getConnection('write');
+  const loggerContext = { id: em.id } as never;
+  try {
+    return await connection.execute<Row[]>(statement.sql, [...statement.params], 'all', undefined, loggerContext);
+  } catch (error) {
+    throw driver.convertException(error as Error);
+  }
+}
+
+/** Whether the server refused a statement for what it says, not for the state that the server is in. */
+export function isOfStatement(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^(08|53|57|58|F0|HV|XX)/.test(code);
 }
 
 /** Where the database of an EntityManager is. */
