@@ -44,6 +44,6 @@ async function sendTogether<Item, Result>(
     let at = 0;
     for (const { items, resolve } of parts) resolve(results.slice(at, (at += items.length)));
   } catch (error) {
-    for (const { items, resolve } of parts) resolve(isDivisible(error) ? send(items) : Promise.reject(error as Error));
+    for (const { items, resolve } of parts) resolve(isDivisible(error) ? send(items) : Promise.reject(error));
   }
 }
