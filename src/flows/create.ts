@@ -12,6 +12,7 @@ import { inUnit, noteCreated } from '../orm/unit.js';
 import { insertRows, type InsertGroup } from '../sql/insert.js';
 import { ORDINAL } from '../sql/select.js';
 import { CreationContext, type Call, type Data } from './call.js';
+import { shareInsert } from './SharedInsert.js';
 
 /** Most rows that one insert statement carries. */
 const CHUNK = 5_000;
@@ -115,16 +116,8 @@ async function insertChunk(
   mode: CreationMode,
 ): Promise<void> {
   const byIndex = new Map(chunk.flat().map((built) => [built.index, built]));
-  const groups: InsertGroup[] = chunk.map((group) => ({
-    key: group[0]!.key,
-    rows: group.map(({ index, candidate, creation }) => ({
-      ordinal: index + 1,
-      payload: candidate.payload,
-      lookup: creation.lookup,
-    })),
-  }));
   const sentAt = nextMoment();
-  const rows = await run(call.em, insertRows(call.target, groups), call.options);
+  const rows = await (insertOneShared(call, chunk) ?? insertAlone(call, chunk));
   const rowOf = new Map(rows.map((row) => [Number(row[ORDINAL]) - 1, row]));
   const primaryKey = call.meta.root.getPrimaryProps().flatMap(({ fieldNames }) => fieldNames);
   const seen = new Set<string>();
@@ -144,6 +137,28 @@ async function insertChunk(
     const result = created[index];
     if (result) await fireAfterCreate(call.em, result.entity, candidate);
   }
+}
+
+async function insertAlone(call: Call, chunk: readonly Built[][]): Promise<Row[]> {
+  const groups: InsertGroup[] = chunk.map((group) => ({
+    key: group[0]!.key,
+    rows: group.map(({ index, candidate, creation }) => ({
+      ordinal: index + 1,
+      payload: candidate.payload,
+      lookup: creation.lookup,
+    })),
+  }));
+  return run(call.em, insertRows(call.target, groups), call.options);
+}
+
+/** A single row may go together with those of other calls. */
+function insertOneShared(call: Call, chunk: readonly Built[][]): Promise<Row[]> | undefined {
+  const [[built], ...others] = chunk as [Built[], ...Built[][]];
+  if (others.length > 0 || chunk[0]!.length > 1 || !built?.key) return undefined;
+  const { index, creation, candidate, key } = built;
+  const order = keyOrder(driverOf(call.em), creation.lookup);
+  const inserted = shareInsert(call, { lookup: creation.lookup, key, payload: candidate.payload, order });
+  return inserted?.then((row) => (row ? [{ ...row, [ORDINAL]: index + 1 }] : []));
 }
 
 /** Lets the application's `createEntity()` create each row, as one unit where the class is atomic. */

@@ -105,7 +105,7 @@ export async function runShared(em: EntityManager, statement: Sql): Promise<Row[
 /** Whether the server refused a statement for what it says, not for the state that the server is in. */
 export function isOfStatement(error: unknown): boolean {
   const { code } = error as { code?: unknown };
-  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^(08|53|57|58|F0|HV|XX)/.test(code);
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^(08|53|57P|58|F0|HV|XX)/.test(code);
 }
 
 /** Where the database of an EntityManager is. */

@@ -36,6 +36,35 @@ export function insertRows(target: Target, groups: readonly InsertGroup[]): Sql 
   };
 }
 
+/**
+ * Inserts rows that several callers made, which give the same columns, as {@link insertRows} does. Waiting for one
+ * caller's key must not hold up the others for long: the whole statement is refused when it has to wait for a lock for
+ * `patienceMs`. The setting ends with the statement, as it is a transaction of its own.
+ */
+export function insertShared(
+  target: Target,
+  key: UniqueKey,
+  rows: readonly (readonly Column[])[],
+  patienceMs: number,
+): Sql {
+  const names = rows[0]!.map(({ name }) => name);
+  const list = keyList(target, rows);
+  const given = names.map((_, index) => `"k"."__plus_k${index}"`);
+  const raw = key.columns.map((column, index) => `"t0".${quote(column)} as "__plus_i${index}"`);
+  const equal = key.nullsNotDistinct ? 'is not distinct from' : '=';
+  const match = key.columns.map((column, index) => `"i"."__plus_i${index}" ${equal} ${given[names.indexOf(column)]}`);
+  const patience = `(select set_config('lock_timeout', '${Math.ceil(patienceMs)}ms', true)) is not null`;
+  return {
+    sql:
+      `with "k" as (select * from ${list.sql} where "k".${quote(ORDINAL)} > 0), ` +
+      `"i" as (insert into ${tableOf(target)} as "t0" (${names.map(quote).join(', ')}) ` +
+      `select ${given.join(', ')} from "k" where ${patience} order by "k".${quote(ORDINAL)} ` +
+      `${conflictTarget(key)} do nothing returning ${fullRow(target)}, ${raw.join(', ')}) ` +
+      `select "i".*, "k".${quote(ORDINAL)} from "i" inner join "k" on ${match.join(' and ')}`,
+    params: list.params,
+  };
+}
+
 function insertOne(target: Target, group: InsertGroup): Sql {
   const row = group.rows[0]!;
   const insert = insertInto(target, group.key, [columnsOf(target.driver, target.meta, { ...row.payload })]);

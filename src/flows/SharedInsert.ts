@@ -1,0 +1,160 @@
+import { isOfStatement, isSharable, runShared, type EntityManager, type Row } from '../orm/context.js';
+import { canonical, sequenceOf } from '../orm/canonical.js';
+import { columnsOf, isSqlFragment, type Column } from '../orm/statement.js';
+import type { Lookup } from '../natural-keys/lookup.js';
+import type { UniqueKey } from '../natural-keys/unique-keys.js';
+import { insertRows, insertShared } from '../sql/insert.js';
+import { ORDINAL } from '../sql/select.js';
+import type { Target } from '../sql/parts.js';
+import type { Call } from './call.js';
+
+/** Most rows of one shared statement; the next ones get another. */
+const MOST = 500;
+
+/**
+ * How long a shared statement may wait for a lock. Alone, only the caller whose key another transaction has inserted
+ * would wait for its end, and that transaction may in turn be waiting for one of the others here.
+ */
+const PATIENCE_MS = 50;
+
+/** What one caller wants to insert. */
+export interface SharedRow {
+  readonly lookup: Lookup;
+  readonly key: UniqueKey;
+  /** Property-keyed values in database form. */
+  readonly payload: Readonly<Record<string, unknown>>;
+  /** The order that every process shares. */
+  readonly order: string;
+}
+
+interface Passenger {
+  readonly row: SharedRow;
+  readonly columns: readonly Column[];
+  readonly resolve: (row: Row | undefined) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** The statements that wait for the end of this turn of the event loop, by unique key. */
+const boarding = new Map<UniqueKey, SharedInsert[]>();
+
+/**
+ * One insert for the rows that callers outside of transactions create in one turn of the event loop. Of two rows with
+ * one key the first is created, and the other caller has lost a race.
+ *
+ * What makes the server refuse the statement, or wait, may be one row's fault: then each is inserted by a statement of
+ * its own, as nothing was stored.
+ */
+class SharedInsert {
+  readonly #em: EntityManager;
+  readonly #target: Target;
+  readonly #key: UniqueKey;
+  readonly #names: string;
+  readonly #passengers: Passenger[] = [];
+
+  constructor({ em, target }: Call, key: UniqueKey, columns: readonly Column[]) {
+    this.#em = em;
+    this.#target = target;
+    this.#key = key;
+    this.#names = namesOf(columns);
+  }
+
+  takes({ target }: Call, columns: readonly Column[]): boolean {
+    return (
+      target.schema === this.#target.schema &&
+      target.meta === this.#target.meta &&
+      namesOf(columns) === this.#names &&
+      this.#passengers.length < MOST
+    );
+  }
+
+  insert(row: SharedRow, columns: readonly Column[]): Promise<Row | undefined> {
+    const { promise, resolve, reject } = Promise.withResolvers<Row | undefined>();
+    this.#passengers.push({ row, columns, resolve, reject });
+    return promise;
+  }
+
+  async send(): Promise<void> {
+    if (this.#passengers.length === 1) return this.#sendAlone(this.#passengers[0]!);
+    // overlapping batches then wait for each other without a deadlock; callers of one key stay in their order
+    const passengers = this.#passengers.toSorted((left, right) =>
+      left.row.order === right.row.order ? 0 : left.row.order < right.row.order ? -1 : 1,
+    );
+    const first = new Map<string, Passenger>();
+    for (const passenger of passengers) {
+      const values = keyValues(this.#key, passenger.columns);
+      if (!first.has(values)) first.set(values, passenger);
+    }
+    try {
+      await this.#sendTogether(passengers, [...first.values()]);
+    } catch (error) {
+      for (const passenger of passengers) {
+        if (isOfStatement(error)) void this.#sendAlone(passenger);
+        else passenger.reject(error);
+      }
+    }
+  }
+
+  async #sendTogether(all: readonly Passenger[], distinct: readonly Passenger[]): Promise<void> {
+    const columns = distinct.map((passenger) => passenger.columns);
+    const rows = await runShared(this.#em, insertShared(this.#target, this.#key, columns, PATIENCE_MS));
+    const primaryKey = this.#target.meta.root.getPrimaryProps().flatMap(({ fieldNames }) => fieldNames);
+    const created = new Set<string>();
+    for (const row of rows.toSorted((left, right) => Number(left[ORDINAL]) - Number(right[ORDINAL]))) {
+      // two notations of one key: both match the row, and the first has made it
+      const id = sequenceOf(primaryKey, (column) => canonical(row[column]));
+      if (created.size === created.add(id).size) continue;
+      distinct[Number(row[ORDINAL]) - 1]!.resolve(row);
+    }
+    // who has no row by now was second
+    for (const passenger of all) passenger.resolve(undefined);
+  }
+
+  async #sendAlone({ row, resolve, reject }: Passenger): Promise<void> {
+    const group = { key: this.#key, rows: [{ payload: row.payload, lookup: row.lookup, ordinal: 1 }] };
+    try {
+      const [created] = await runShared(this.#em, insertRows(this.#target, [group]));
+      resolve(created);
+    } catch (error) {
+      reject(error);
+    }
+  }
+}
+
+function namesOf(columns: readonly Column[]): string {
+  return sequenceOf(columns, ({ name }) => name);
+}
+
+function keyValues(key: UniqueKey, columns: readonly Column[]): string {
+  return sequenceOf(key.columns, (name) => canonical(columns.find((column) => column.name === name)?.value));
+}
+
+/**
+ * Inserts one row by a statement that other rows of this turn of the event loop share.
+ *
+ * @returns the row; nothing when its key is taken. `undefined` at once when the row must have a statement of its own:
+ *   in a transaction, with SQL among its values, or without a value for its key
+ */
+export function shareInsert(call: Call, row: SharedRow): Promise<Row | undefined> | undefined {
+  const { em, target, options } = call;
+  if (!isSharable(em, options)) return undefined;
+  const columns = columnsOf(target.driver, target.meta, { ...row.payload });
+  if (columns.some(({ value }) => isSqlFragment(value))) return undefined;
+  if (!row.key.columns.every((name) => columns.some((column) => column.name === name))) return undefined;
+  const waiting = boarding.get(row.key);
+  let insert = waiting?.find((open) => open.takes(call, columns));
+  if (!insert) {
+    insert = new SharedInsert(call, row.key, columns);
+    if (waiting) waiting.push(insert);
+    else {
+      boarding.set(row.key, [insert]);
+      setImmediate(depart, row.key);
+    }
+  }
+  return insert.insert(row, columns);
+}
+
+function depart(key: UniqueKey): void {
+  const leaving = boarding.get(key)!;
+  boarding.delete(key);
+  for (const insert of leaving) void insert.send();
+}
