@@ -48,10 +48,10 @@ async function goOn(
 
 async function lookFurther(call: Call, batch: Batch, cache: CacheSession | undefined): Promise<void> {
   await cache?.read(batch);
-  if (batch.isOpen) {
-    await lookInDatabase(call, batch, cache?.extraColumns);
-    await createMissing(call, batch);
-  }
+  // what was found in the cache left nothing to be stored there
+  if (!batch.isOpen) return;
+  await lookInDatabase(call, batch, cache?.extraColumns);
+  await createMissing(call, batch);
   await cache?.fill(batch);
 }
 
@@ -93,7 +93,6 @@ async function lookInDatabase(call: Call, batch: Batch, extraColumns = '', raceL
  * tells by its own exception which constraint stands in the way.
  */
 async function createMissing(call: Call, batch: Batch): Promise<void> {
-  if (!batch.isOpen) return;
   // first what can't succeed, so that a batch that fails has stored nothing
   await createEntries(
     call,
