@@ -1,9 +1,11 @@
+import { jest } from '@jest/globals';
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
-import { ConfigurationError, MemoryStore, StoreError } from '../../src/index.js';
+import { ConfigurationError, MemoryStore, RedisStore, StoreError } from '../../src/index.js';
 import { GuardedStore } from '../../src/stores/GuardedStore.js';
 import { ControlledStore } from '../cache/support/ControlledStore.js';
+import { testPrefix, testRedisUrl } from '../harness/servers.js';
 
 const TIMEOUT_MS = 60;
 const region = 'r';
@@ -254,5 +256,33 @@ describe('a guarded store', () => {
     expect(asked()).toEqual(['readMany']);
     probing.open();
     await until(async () => (await read(1)) === 'x');
+  });
+});
+
+describe('a guarded store that is shared', () => {
+  it('reads one key for many callers at a time, and gives its lease to one of them', async () => {
+    const prefix = testPrefix();
+    const store = new RedisStore(testRedisUrl());
+    const shared = new GuardedStore('main', store, { timeoutMs: 5_000, owned: true, onFailure: () => undefined });
+    const readMany = jest.spyOn(store, 'readMany');
+    const asked = { key: `${prefix}:o:1`, region: prefix };
+    const other = { key: `${prefix}:o:2`, region: prefix };
+    const results = await Promise.all([
+      shared.readMany([asked], { leaseMs: 10_000 }),
+      shared.readMany([other, asked], { leaseMs: 10_000 }),
+      shared.readMany([asked], { leaseMs: 10_000 }),
+    ]);
+    expect(results.map((each) => each.map(({ kind }) => kind))).toEqual([['leased'], ['leased', 'miss'], ['miss']]);
+    expect(readMany.mock.calls.map(([keys]) => keys)).toEqual([[asked.key, other.key]]);
+
+    const [leased] = results[0]!;
+    const token = leased!.kind === 'leased' ? leased!.token : '';
+    const fill = { key: asked.key, value: 'x', ttlMs: 60_000, permit: { kind: 'lease', token } } as const;
+    const refused = { ...fill, key: other.key, permit: { kind: 'lease', token: 'another' } } as const;
+    await expect(Promise.all([shared.fillMany([fill]), shared.fillMany([refused])])).resolves.toEqual([
+      [true],
+      [false],
+    ]);
+    await shared.close();
   });
 });
