@@ -112,10 +112,10 @@ async function race(): Promise<void> {
     `Promise.all([getOrCreate({ label: 'lunch' }), getOrCreate({ label: 'lunch' })])`,
     () => Promise.all([one(), one()]),
     [
-      // two selects, two inserts of which one finds the key taken, and a select of the winner's row
-      { answers: [`database${created}`, 'database, after a lost race'], statements: 5 },
-      // or one request was so much faster that the other's select finds its row
-      { answers: [`database${created}`, 'database'], statements: 3 },
+      // what they ask for in one turn of the event loop is one statement: a select, an insert, a select of the winner's row
+      { answers: [`database${created}`, 'database, after a lost race'], statements: 3 },
+      // or one request was a turn behind, and its own insert finds the key taken
+      { answers: [`database${created}`, 'database, after a lost race'], statements: 4 },
     ],
     ([[left, leftCreated], [right, rightCreated]]) => left.id === right.id && leftCreated !== rightCreated,
   );

@@ -1,6 +1,6 @@
 import { isOfStatement, isSharable, runShared, type EntityManager, type Row } from '../orm/context.js';
 import { canonical, sequenceOf } from '../orm/canonical.js';
-import { columnsOf, isSqlFragment, type Column } from '../orm/statement.js';
+import { columnsOf, isSqlFragment, type Column, type Sql } from '../orm/statement.js';
 import type { Lookup } from '../natural-keys/lookup.js';
 import type { UniqueKey } from '../natural-keys/unique-keys.js';
 import { insertRows, insertShared } from '../sql/insert.js';
@@ -95,8 +95,7 @@ class SharedInsert {
   }
 
   async #sendTogether(all: readonly Passenger[], distinct: readonly Passenger[]): Promise<void> {
-    const columns = distinct.map((passenger) => passenger.columns);
-    const rows = await runShared(this.#em, insertShared(this.#target, this.#key, columns, PATIENCE_MS));
+    const rows = await runShared(this.#em, this.#statement(distinct));
     const primaryKey = this.#target.meta.root.getPrimaryProps().flatMap(({ fieldNames }) => fieldNames);
     const created = new Set<string>();
     for (const row of rows.toSorted((left, right) => Number(left[ORDINAL]) - Number(right[ORDINAL]))) {
@@ -109,10 +108,21 @@ class SharedInsert {
     for (const passenger of all) passenger.resolve(undefined);
   }
 
-  async #sendAlone({ row, resolve, reject }: Passenger): Promise<void> {
-    const group = { key: this.#key, rows: [{ payload: row.payload, lookup: row.lookup, ordinal: 1 }] };
+  #statement(passengers: readonly Passenger[]): Sql {
+    const [first, second] = passengers;
+    // for one key, everybody here has to wait who would have to wait alone
+    if (!second) {
+      const { payload, lookup } = first!.row;
+      return insertRows(this.#target, [{ key: this.#key, rows: [{ payload, lookup, ordinal: 1 }] }]);
+    }
+    const columns = passengers.map((passenger) => passenger.columns);
+    return insertShared(this.#target, this.#key, columns, PATIENCE_MS);
+  }
+
+  async #sendAlone(passenger: Passenger): Promise<void> {
+    const { resolve, reject } = passenger;
     try {
-      const [created] = await runShared(this.#em, insertRows(this.#target, [group]));
+      const [created] = await runShared(this.#em, this.#statement([passenger]));
       resolve(created);
     } catch (error) {
       reject(error);
