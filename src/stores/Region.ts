@@ -100,7 +100,7 @@ export class Region {
     return results.map((result) => ({ ...result, isNear: false }));
   }
 
-  async #readNear(near: NearCache, from: GuardedStore, entries: readonly LockEntry[]): Promise<RegionRead[]> {
+  async #readNear(near: RegionCopies, from: GuardedStore, entries: readonly LockEntry[]): Promise<RegionRead[]> {
     const options = { leaseMs: this.options.leaseTtl };
     const copies = entries.map(({ key, region }) => this.copyOf(from, { key, region })?.text);
     const missing = entries.filter((_, index) => copies[index] === undefined);
