@@ -107,12 +107,12 @@ describe('a near cache, with the documented rights', () => {
     const url = `redis://cache:password@${node.address}`;
     const store = openStore(url);
     const lost = Promise.withResolvers<string>();
-    let isOver = false;
+    const over = new AbortController();
     const onLost = (reason: Error) => lost.resolve(String(reason));
     const channel = new InvalidationChannel({ store, source: url, prefix: 'shop', onLost });
     const cache = new NearCache({ channel, prefix: 'shop:tag:', maxStalenessMs: 20_000 });
     const works = async (): Promise<string> => {
-      while (!isOver && !cache.put('shop:tag:1', 'row', cache.begin())) await sleep(5);
+      while (!over.signal.aborted && !cache.put('shop:tag:1', 'row', cache.begin())) await sleep(5);
       await node.client.set('shop:tag:1', 'changed by another');
       while (cache.get('shop:tag:1') !== undefined) await sleep(5);
       return cache.isOn ? 'works' : 'is off';
@@ -121,7 +121,7 @@ describe('a near cache, with the documented rights', () => {
       await everything(store);
       return await Promise.race([works(), lost.promise]);
     } finally {
-      isOver = true;
+      over.abort();
       channel.close();
       await store.close();
     }

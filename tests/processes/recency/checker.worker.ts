@@ -3,13 +3,7 @@ import { MikroORM, type EntityManager } from '@mikro-orm/postgresql';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { subscribe } from 'node:diagnostics_channel';
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  PlusSubscriber,
-  StoreError,
-  type CommitMessage,
-  type LookupMessage,
-  type RegionOptions,
-} from '../../../src/index.js';
+import { PlusSubscriber, StoreError, type CommitMessage, type LookupMessage } from '../../../src/index.js';
 import { nowDown, nowUp, type Order, type WorkerSetup } from './protocol.js';
 import { Random } from './random.js';
 import { Reads } from './reads.js';
@@ -90,7 +84,7 @@ async function start(setup: WorkerSetup): Promise<void> {
     stores: { default: store },
     // every process has a proxy, and so another address, of the one database
     prefix: 'checker',
-    regions: setup.region as RegionOptions,
+    regions: setup.region,
   });
   const orm = await MikroORM.init({
     entities: [Row],
