@@ -1,10 +1,10 @@
 /** Packs the package, installs the tarball next to its peers into an empty project, and imports it there. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const { name, peerDependencies, devDependencies } = JSON.parse(readFileSync('package.json', 'utf8'));
+const { name, version, peerDependencies, devDependencies } = JSON.parse(readFileSync('package.json', 'utf8'));
 const project = mkdtempSync(join(tmpdir(), 'check-package-'));
 const run = (command, args, cwd = '.') =>
   execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
@@ -25,7 +25,16 @@ try {
      if (withChangeLog({}).entities.length !== 1) throw new Error('withChangeLog() adds no entity');`,
   );
   run(process.execPath, ['index.js'], project);
-  console.log(`${filename} can be installed and imported.`);
+
+  // The command line, as npm installs it; without a configuration it says so, with the exit code of wrong usage.
+  const bin = join(project, 'node_modules/.bin', name);
+  const printed = run(bin, ['--version'], project).trim();
+  if (printed !== version) throw new Error(`${name} --version prints '${printed}'`);
+  const { status, stderr } = spawnSync(bin, ['doctor'], { cwd: project, encoding: 'utf8' });
+  if (status !== 2 || !stderr.includes('config file not found')) {
+    throw new Error(`${name} doctor without a configuration: exit code ${status}, ${stderr}`);
+  }
+  console.log(`${filename} can be installed, imported and run.`);
 } finally {
   rmSync(project, { recursive: true });
 }

@@ -7,19 +7,19 @@ import {
   type TransactionEventArgs,
 } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { lookupKeyText, originalKeyText, primaryKeyText } from './codec/primary-key.js';
+import { originalKeyText, primaryKeyText } from './codec/primary-key.js';
 import { resolveOptions, type PlusOptions, type ResolvedOptions } from './PlusOptions.js';
 import { openRelay } from './open-relay.js';
+import type { ResolvedRelay } from './config/relay-options.js';
 import { RegionDirectory } from './RegionDirectory.js';
 import { ConfigurationError } from './errors.js';
 import type { CallOptions } from './flows/call.js';
 import type { CacheSession } from './flows/cache-session.js';
 import { lockForGood, lockTouched, releaseTouched } from './flows/commit.js';
-import { primaryKeysOf } from './flows/find.js';
+import { effectiveSchema, keysMeant } from './flows/evict.js';
 import { LookupCache, readOnlyError } from './flows/LookupCache.js';
 import type { Relay } from './invalidation/relay/Relay.js';
 import { TransactionRecord, TransactionRecords } from './invalidation/TransactionRecord.js';
-import { parseLookup } from './natural-keys/lookup.js';
 import { onOrmClose } from './orm/close.js';
 import type { EntityManager as AnyEntityManager } from './orm/context.js';
 import { schemaOf } from './orm/entities.js';
@@ -27,6 +27,7 @@ import type { Meta } from './orm/metadata.js';
 import type { RelayStatus } from './observability/relay-status.js';
 import { newStatistics, sumStatistics, type Statistics } from './observability/statistics.js';
 import type { Region } from './stores/Region.js';
+import { StatisticsPublisher } from './stores/shared-statistics.js';
 
 /**
  * The cache of an ORM, and what keeps it honest: register one as a subscriber, and give entities a cached repository.
@@ -51,6 +52,7 @@ export class PlusSubscriber implements EventSubscriber {
   readonly #ownUpserts = new WeakSet<object>();
   readonly #options: ResolvedOptions;
   #relay: Relay | undefined;
+  #publisher: StatisticsPublisher | undefined;
   #em: AnyEntityManager | undefined;
 
   /**
@@ -150,7 +152,19 @@ export class PlusSubscriber implements EventSubscriber {
     const relay = this.#relay;
     this.#relay = undefined;
     await relay?.close();
+    this.#publisher?.stop();
+    this.#publisher = undefined;
     await this.#regions.close();
+  }
+
+  /** @internal for the command line; `undefined` when this process is to have no relay */
+  get relayOptions(): ResolvedRelay | undefined {
+    return this.#options.relay;
+  }
+
+  /** @internal regions and stores, for the command line; starts nothing */
+  get regions(): RegionDirectory {
+    return this.#regions;
   }
 
   /** @internal the counters of an entity class */
@@ -186,14 +200,8 @@ export class PlusSubscriber implements EventSubscriber {
   async evictWhere(em: AnyEntityManager, meta: Meta, schema: string | undefined, where: unknown): Promise<void> {
     const region = this.#regionOf(em, meta);
     if (!region) return;
-    const lookup = parseLookup(meta, where, em.getPlatform());
-    const primaryKey = lookupKeyText(lookup);
-    if (primaryKey !== undefined) return this.evictKeys(em, meta, schema, [primaryKey]);
-    const hint = { key: region.lookupKey(effectiveSchema(em, meta, schema), lookup), region: region.hintRegion };
-    const [cached] = await this.#regions.hints.readMany([hint]);
-    const keys = new Set(await primaryKeysOf(em, meta, schema, where));
-    if (cached?.kind === 'hit') keys.add(cached.value);
-    await this.evictKeys(em, meta, schema, [...keys]);
+    const keys = await keysMeant(em, meta, schema, where, { region, hints: this.#regions.hints });
+    await this.evictKeys(em, meta, schema, keys);
   }
 
   /** @internal removes rows by primary key text; in a transaction, which may have changed them, at its commit too */
@@ -334,6 +342,23 @@ export class PlusSubscriber implements EventSubscriber {
       // what goes wrong is in its status, and told by its channel
       this.#relay.start().catch(() => undefined);
     }
+    this.#publisher ??= this.#publish(em);
+  }
+
+  /** @throws {ConfigurationError} when there is no Redis to publish statistics in */
+  #publish(em: AnyEntityManager): StatisticsPublisher | undefined {
+    const { shareStatistics } = this.#options;
+    if (shareStatistics === undefined) return undefined;
+    const access = this.#regions.redis;
+    if (!access) {
+      throw new ConfigurationError(
+        'shareStatistics of PlusSubscriber needs a store in Redis: add one, or leave it out.',
+      );
+    }
+    return new StatisticsPublisher(access, this.#regions.prefixOf(em), shareStatistics, () => ({
+      entities: Object.fromEntries(this.#counters),
+      stores: this.#ofStores,
+    }));
   }
 
   #usedEntityManager(): AnyEntityManager {
@@ -342,10 +367,6 @@ export class PlusSubscriber implements EventSubscriber {
       'PlusSubscriber has not met its ORM yet, since no cached repository was used: use repository.evict() or repository.evictAll().',
     );
   }
-}
-
-function effectiveSchema(em: AnyEntityManager, meta: Meta, schema: string | undefined): string | undefined {
-  return em.getDriver().getSchemaName(meta, schema === undefined ? {} : { schema });
 }
 
 function keyObject(meta: Meta, key: unknown): Record<string, unknown> {

@@ -12,6 +12,8 @@ import type { Meta } from './orm/metadata.js';
 import type { ResolvedOptions } from './PlusOptions.js';
 import { GuardedStore } from './stores/GuardedStore.js';
 import { openStore, type StoreSource } from './stores/open-store.js';
+import { redisAccessOf } from './stores/redis/inspect.js';
+import type { RedisAccess } from './stores/redis/redis-client.js';
 import { Region, type RegionCopies } from './stores/Region.js';
 
 /** Where a {@link RegionDirectory} tells what happens. */
@@ -60,8 +62,27 @@ export class RegionDirectory {
     return this.#store('default');
   }
 
+  /**
+   * The store of an alias.
+   *
+   * @throws {ConfigurationError} when there is none, or it can't be opened
+   */
+  storeOf(alias: string): GuardedStore {
+    return this.#store(alias);
+  }
+
+  get aliases(): string[] {
+    return Object.keys(this.#options.stores);
+  }
+
+  /** The way to the first store in Redis, `default` first; where statistics are shared. */
+  get redis(): RedisAccess | undefined {
+    const aliases = ['default', ...this.aliases.filter((alias) => alias !== 'default')];
+    return aliases.map((alias) => redisAccessOf(this.#store(alias).store)).find((access) => access !== undefined);
+  }
+
   async ping(): Promise<void> {
-    for (const alias of Object.keys(this.#options.stores)) await this.#store(alias).ping();
+    for (const alias of this.aliases) await this.#store(alias).ping();
   }
 
   /** Closes what was opened here; the next use opens it again. */
@@ -87,7 +108,7 @@ export class RegionDirectory {
         { entity: root.className },
       );
     }
-    const prefix = this.#prefix(em);
+    const prefix = this.prefixOf(em);
     const name = regionName(prefix, root);
     const near = options.nearCache && this.#openNear(prefix, name, options);
     const { maxStaleness } = options;
@@ -124,7 +145,8 @@ export class RegionDirectory {
     return channel;
   }
 
-  #prefix(em: EntityManager): string {
+  /** The start of every key of an ORM's. */
+  prefixOf(em: EntityManager): string {
     if (this.#options.prefix !== undefined) return this.#options.prefix;
     const { host, port, name } = databaseOf(em);
     return databasePrefix(host, port, name);

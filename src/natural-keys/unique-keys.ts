@@ -12,6 +12,8 @@ export interface UniqueKey {
   readonly predicate: string | undefined;
   /** Whether nulls count as equal; otherwise a null in a key never conflicts. */
   readonly nullsNotDistinct: boolean;
+  /** Its name in the database, if metadata gives one; else MikroORM makes one. */
+  readonly name: string | undefined;
 }
 
 const known = new WeakMap<Meta, UniqueKey[]>();
@@ -30,7 +32,9 @@ function readUniqueKeys(driver: AbstractSqlDriver, meta: Meta): UniqueKey[] {
   const keys = [uniqueKey(meta.getPrimaryProps())];
   for (const prop of meta.props) {
     const owned = prop.kind !== ReferenceKind.ONE_TO_ONE || isToOne(prop);
-    if (prop.unique && prop.persist !== false && owned) keys.push(uniqueKey([prop]));
+    if (prop.unique && prop.persist !== false && owned) {
+      keys.push(uniqueKey([prop], { name: typeof prop.unique === 'string' ? prop.unique : undefined }));
+    }
   }
   // the classes of a single-table hierarchy share the indexes of their table
   for (const unique of new Set([...meta.uniques, ...meta.root.uniques])) {
@@ -44,13 +48,14 @@ function readUniqueKeys(driver: AbstractSqlDriver, meta: Meta): UniqueKey[] {
     }
     if (props.length === 0 || props.includes(undefined)) continue;
     const predicate = unique.where ? driver.renderPartialIndexWhere(meta.class, unique.where) : undefined;
-    keys.push(uniqueKey(props as Prop[], predicate));
+    keys.push(uniqueKey(props as Prop[], { predicate, name: unique.name }));
   }
   return keys;
 }
 
-function uniqueKey(props: readonly Prop[], predicate?: string, nullsNotDistinct = false): UniqueKey {
-  return { props, columns: props.flatMap(columnsOfProp), predicate, nullsNotDistinct };
+function uniqueKey(props: readonly Prop[], more: Partial<UniqueKey> = {}): UniqueKey {
+  const { predicate, nullsNotDistinct = false, name } = more;
+  return { props, columns: props.flatMap(columnsOfProp), predicate, nullsNotDistinct, name };
 }
 
 /** Finds a property by name; `address.city` means the flattened property of an inline embeddable. */
@@ -91,7 +96,7 @@ function nullsNotDistinctKey(driver: AbstractSqlDriver, meta: Meta, index: Expre
     props.push(prop);
     at += prop.fieldNames.length;
   }
-  return uniqueKey(props, match[2], true);
+  return uniqueKey(props, { predicate: match[2], nullsNotDistinct: true, name: index.name });
 }
 
 function renderExpression(driver: AbstractSqlDriver, meta: Meta, index: ExpressionIndex): string {

@@ -28,7 +28,13 @@ test('the quick start of the README compiles, and prints what its comments say',
 });
 
 test('every file that README and docs link to exists', async () => {
-  for (const page of ['README.md', 'docs/getting-started.md', 'docs/get-or-create.md', 'docs/caching.md']) {
+  for (const page of [
+    'README.md',
+    'docs/getting-started.md',
+    'docs/get-or-create.md',
+    'docs/caching.md',
+    'docs/cli.md',
+  ]) {
     const text = await readFile(join(root, page), 'utf8');
     for (const [, link] of text.matchAll(/\]\((?!https?:)([^)#]+)/g)) {
       const target = resolve(root, page, '..', link!);

@@ -1,8 +1,11 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { testRun } from './servers.js';
 
 const run = promisify(execFile);
 const root = resolve(import.meta.dirname, '../..');
@@ -19,17 +22,10 @@ export interface PackedApp extends AsyncDisposable {
   node: (file: string, env: Record<string, string>) => Promise<string>;
 }
 
-/** Builds and packs the library, and unpacks it into a new application. */
+/** Builds and packs the library once per test run, and unpacks it into a new application. */
 export async function createPackedApp(): Promise<PackedApp> {
+  const tarball = await packedLibrary();
   const folder = await mkdtemp(join(tmpdir(), 'plus-app-'));
-  const source = join(folder, 'package');
-  await mkdir(source);
-  await cp(join(root, 'package.json'), join(source, 'package.json'));
-  await run(join(modules, '.bin/tsc'), ['-p', join(root, 'tsconfig.build.json'), '--outDir', join(source, 'dist')]);
-  const packed = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', folder], {
-    cwd: source,
-  });
-  const [{ filename }] = JSON.parse(packed.stdout) as [{ filename: string }];
   const library = join(folder, 'node_modules/mikro-orm-plus');
   await mkdir(join(folder, 'node_modules'));
   for (const name of await readdir(modules)) {
@@ -38,7 +34,7 @@ export async function createPackedApp(): Promise<PackedApp> {
     }
   }
   await mkdir(library);
-  await run('tar', ['-xzf', join(folder, filename), '--strip-components=1', '-C', library]);
+  await run('tar', ['-xzf', tarball, '--strip-components=1', '-C', library]);
   await writeFile(join(folder, 'package.json'), JSON.stringify({ type: 'module' }));
 
   return {
@@ -66,4 +62,36 @@ export async function createPackedApp(): Promise<PackedApp> {
     },
     [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
   };
+}
+
+/** The tarball of this test run: made by the first test file that needs it, while the others wait. */
+async function packedLibrary(): Promise<string> {
+  const folder = join(testRun().folder, 'packed');
+  const result = join(folder, 'result.json');
+  try {
+    await mkdir(folder);
+  } catch {
+    while (!existsSync(result)) await sleep(100);
+  }
+  if (!existsSync(result)) {
+    const packed = await pack(folder).catch((error: Error) => ({ error: error.message }));
+    // by a rename, so that nobody reads a half of it
+    await writeFile(`${result}.new`, JSON.stringify(packed));
+    await rename(`${result}.new`, result);
+  }
+  const packed = JSON.parse(await readFile(result, 'utf8')) as { tarball?: string; error?: string };
+  if (packed.tarball === undefined) throw new Error(`The library could not be packed: ${packed.error}`);
+  return packed.tarball;
+}
+
+async function pack(folder: string): Promise<{ tarball: string }> {
+  const source = join(folder, 'package');
+  await mkdir(source);
+  await cp(join(root, 'package.json'), join(source, 'package.json'));
+  await run(join(modules, '.bin/tsc'), ['-p', join(root, 'tsconfig.build.json'), '--outDir', join(source, 'dist')]);
+  const { stdout } = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', folder], {
+    cwd: source,
+  });
+  const [{ filename }] = JSON.parse(stdout) as [{ filename: string }];
+  return { tarball: join(folder, filename) };
 }

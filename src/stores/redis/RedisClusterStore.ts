@@ -16,6 +16,7 @@ import { CHECK, FILL_PINNED, PIN } from './cluster-scripts.js';
 import {
   assertUsableClient,
   createClusterClient,
+  type RedisAccess,
   type RedisClientLike,
   type RedisClusterLike,
 } from './redis-client.js';
@@ -48,7 +49,7 @@ type Guarded = FillEntry & { readonly permit: { readonly kind: 'guard' } };
  * node. A release or evict takes two, as sequences move first; a fill under a guard takes three, see
  * `cluster-scripts.ts` for the reasons. Everything else is as in {@link RedisStore}.
  */
-export class RedisClusterStore implements CacheStore {
+export class RedisClusterStore implements CacheStore, RedisAccess {
   readonly capabilities: StoreCapabilities = Object.freeze({ softLocks: true, shared: true });
 
   readonly #redis: RedisConnection<RedisClusterLike>;
@@ -138,6 +139,17 @@ export class RedisClusterStore implements CacheStore {
 
   async close(): Promise<void> {
     await this.#redis.close();
+  }
+
+  /** @internal */
+  send(command: string, args: readonly string[]): Promise<unknown> {
+    return this.#redis.use((client) => client.call(command, [...args]));
+  }
+
+  /** @internal */
+  async eachServer<T>(work: (client: RedisClientLike) => Promise<T>): Promise<T[]> {
+    const primaries = await this.#primaries();
+    return this.#redis.use(() => Promise.all(primaries.map(work)));
   }
 
   async #fillLeased(entries: readonly FillEntry[], stored: Stored, written: Map<FillEntry, boolean>): Promise<void> {

@@ -12,7 +12,7 @@ import {
   type StoreCapabilities,
 } from '../CacheStore.js';
 import { milliseconds, sequenceKey } from '../limits.js';
-import { assertUsableClient, createRedisClient, type RedisClientLike } from './redis-client.js';
+import { assertUsableClient, createRedisClient, type RedisAccess, type RedisClientLike } from './redis-client.js';
 import { parseTopologyUrl, topologyOf } from './redis-url.js';
 import { RedisConnection } from './RedisConnection.js';
 import {
@@ -38,7 +38,7 @@ import { EVICT, FILL, GUARD, LOCK, READ, RELEASE } from './scripts.js';
  * what that can't cover. Under `maxmemory`, prefer an `allkeys-lru` policy: `volatile-ttl` throws out what expires first,
  * and so the soft locks.
  */
-export class RedisStore implements CacheStore {
+export class RedisStore implements CacheStore, RedisAccess {
   readonly capabilities: StoreCapabilities = Object.freeze({ softLocks: true, shared: true });
 
   readonly #redis: RedisConnection<RedisClientLike>;
@@ -142,6 +142,16 @@ export class RedisStore implements CacheStore {
 
   async close(): Promise<void> {
     await this.#redis.close();
+  }
+
+  /** @internal */
+  send(command: string, args: readonly string[]): Promise<unknown> {
+    return this.#redis.use((client) => client.call(command, [...args]));
+  }
+
+  /** @internal */
+  async eachServer<T>(work: (client: RedisClientLike) => Promise<T>): Promise<T[]> {
+    return [await this.#redis.use(work)];
   }
 }
 

@@ -28,6 +28,14 @@ export interface RedisClusterLike extends RedisClientLike {
   refreshSlotsCache(callback: (error?: Error | null) => void): void;
 }
 
+/** What the Redis stores offer beside the cache, for looking at their servers and for notes of the library's own. */
+export interface RedisAccess {
+  /** Sends one command about one key. */
+  send(command: string, args: readonly string[]): Promise<unknown>;
+  /** Lets `work` go to each server that entries are written to. */
+  eachServer<T>(work: (client: RedisClientLike) => Promise<T>): Promise<T[]>;
+}
+
 /** Closes a client that was made here. */
 export interface Disconnect {
   /** Closes the connection for good, at once. */

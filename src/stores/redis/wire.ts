@@ -48,9 +48,13 @@ export function clearPatterns(prefix: string): [sequences: string, everything: s
   if (prefix === '') {
     throw new ConfigurationError("An empty prefix would clear other applications' keys too. Name a prefix.");
   }
-  const escaped = prefix.replace(/[\\*?[\]]/g, '\\$&');
   // The end of every sequence key, without its colon, which may be the end of `prefix`.
-  return [`${escaped}*seq`, `${escaped}*`];
+  return [`${literal(prefix)}*seq`, `${literal(prefix)}*`];
+}
+
+/** Text as a part of a pattern that matches just it. */
+export function literal(text: string): string {
+  return text.replace(/[\\*?[\]]/g, '\\$&');
 }
 
 /**

@@ -1,0 +1,43 @@
+import { run } from '../../orm/context.js';
+import type { Call } from '../arguments.js';
+import { checkChangeLog } from '../doctor/change-log.js';
+import { findingsOf, type Check, type DoctorContext, type Finding } from '../doctor/finding.js';
+import { checkNaturalKeys } from '../doctor/natural-keys.js';
+import { checkRegions } from '../doctor/regions.js';
+import { checkRelay } from '../doctor/relay.js';
+import { printJson, printText } from '../doctor/reports.js';
+import { checkStores } from '../doctor/stores.js';
+import type { Project } from '../project.js';
+import { errorText } from '../terminal.js';
+
+const { ok, problem } = findingsOf('database');
+
+const needDatabase: readonly Check[] = [checkNaturalKeys, checkChangeLog, checkRelay];
+const needNone: readonly Check[] = [checkRegions, checkStores];
+
+/** Prints what is right and wrong with database, stores and relay. Exit code 1 when there is a problem. */
+export async function doctor(project: Project, { options }: Call): Promise<number> {
+  const { em, entities, plus } = project;
+  const findings = await examine({ em, entities, plus, schema: options.schema });
+  (options.json ? printJson : printText)(findings);
+  return findings.some(({ severity }) => severity === 'problem') ? 1 : 0;
+}
+
+async function examine(context: DoctorContext): Promise<Finding[]> {
+  const database = await checkDatabase(context);
+  const checks = database.severity === 'ok' ? [...needDatabase, ...needNone] : needNone;
+  const findings = [database];
+  for (const check of checks) findings.push(...(await check(context)));
+  return findings;
+}
+
+async function checkDatabase({ em }: DoctorContext): Promise<Finding> {
+  const subject = em.config.get('dbName') ?? 'database';
+  try {
+    const [row] = await run(em, { sql: "select current_setting('server_version') as version", params: [] });
+    return ok('reachable', subject, `PostgreSQL ${String(row!.version)}`);
+  } catch (error) {
+    const remedy = ['npx mikro-orm debug', '-- keys, change log and relay were not looked at'];
+    return problem('unreachable', subject, `does not answer: ${errorText(error)}`, remedy);
+  }
+}
