@@ -71,7 +71,7 @@ beforeAll(
     connectionsAfter = await connections(redis);
     redis.disconnect();
   },
-  SECONDS * 1_000 + 120_000,
+  SECONDS * 1_000 + 180_000,
 );
 afterAll(() => servers.stop());
 

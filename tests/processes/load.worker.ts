@@ -39,8 +39,12 @@ const orm = await MikroORM.init({
   logger: () => undefined,
 });
 const endsAt = performance.now() + Number(seconds) * 1_000;
-const isOver = (): boolean => performance.now() >= endsAt;
 let calls = 0;
+/** A busy machine gets a minute more for what a load has to be. */
+const isOver = (): boolean => {
+  const late = performance.now() - endsAt;
+  return late >= 0 && (calls > Number(callers) * 5 || late >= 60_000);
+};
 const errors = new Map<string, number>();
 
 async function caller(index: number): Promise<void> {
