@@ -2,15 +2,19 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { resolveRelay } from '../../config/relay-options.js';
 import type { RelayMessage } from '../../observability/channels.js';
 import { openRelay } from '../../open-relay.js';
+import type { PlusSubscriber } from '../../PlusSubscriber.js';
 import type { Call } from '../arguments.js';
 import { requirePlus, type Project } from '../project.js';
 import { errorText, print, style } from '../terminal.js';
 import { untilStopped } from '../until-stopped.js';
+import { withinTime } from '../within-time.js';
 
 const CHANNEL = 'mikro-orm-plus:relay';
 
 /** The relay's sockets don't keep a process alive. */
 const KEEP_ALIVE_MS = 60_000;
+
+const CONNECT_MS = 2_000;
 
 /** Delivers changes made outside the ORM to the cache until SIGINT or SIGTERM. Exit code 1 when it can't ever work. */
 export async function relay(project: Project, _call: Call): Promise<number> {
@@ -24,6 +28,7 @@ export async function relay(project: Project, _call: Call): Promise<number> {
   subscribe(CHANNEL, listen);
   const keepAlive = setInterval(() => undefined, KEEP_ALIVE_MS);
   // that the application's own processes have no relay is the reason to run this one
+  await connectStores(plus);
   const running = openRelay(project.em, plus.relayOptions ?? resolveRelay(true)!, plus.regions);
   try {
     await Promise.race([running.start(), aborted(stopped)]);
@@ -36,6 +41,12 @@ export async function relay(project: Project, _call: Call): Promise<number> {
     const { delivered } = running.status;
     printLine(`stopped, ${delivered} change${delivered === 1 ? '' : 's'} delivered`);
   }
+}
+
+/** A first connection may take longer than a delivery waits. What is down is told when there is something to deliver. */
+async function connectStores({ regions }: PlusSubscriber): Promise<void> {
+  const pings = regions.aliases.map(async (alias) => withinTime(CONNECT_MS, regions.storeOf(alias).store.ping()));
+  await Promise.allSettled(pings);
 }
 
 /** Whether the relay has given up by itself. */
