@@ -4,6 +4,7 @@ type Send<Item, Result> = (items: readonly Item[]) => Promise<readonly Result[]>
 interface Part<Item, Result> {
   readonly items: readonly Item[];
   readonly resolve: (results: Promise<readonly Result[]> | readonly Result[]) => void;
+  readonly reject: (error: unknown) => void;
 }
 
 /**
@@ -25,9 +26,9 @@ export function gather<Item, Result>(
     void sendTogether(leaving, send, isDivisible);
   };
   return (items) => {
-    const { promise, resolve } = Promise.withResolvers<readonly Result[]>();
+    const { promise, resolve, reject } = Promise.withResolvers<readonly Result[]>();
     // from a microtask, the next tick comes when no microtask is left
-    if (parts.push({ items, resolve }) === 1) queueMicrotask(() => process.nextTick(depart));
+    if (parts.push({ items, resolve, reject }) === 1) queueMicrotask(() => process.nextTick(depart));
     return promise;
   };
 }
@@ -44,6 +45,9 @@ async function sendTogether<Item, Result>(
     let at = 0;
     for (const { items, resolve } of parts) resolve(results.slice(at, (at += items.length)));
   } catch (error) {
-    for (const { items, resolve } of parts) resolve(isDivisible(error) ? send(items) : Promise.reject(error));
+    for (const { items, resolve, reject } of parts) {
+      if (isDivisible(error)) resolve(send(items));
+      else reject(error);
+    }
   }
 }

@@ -275,7 +275,7 @@ describe('a guarded store that is shared', () => {
     expect(results.map((each) => each.map(({ kind }) => kind))).toEqual([['leased'], ['leased', 'miss'], ['miss']]);
     expect(readMany.mock.calls.map(([keys]) => keys)).toEqual([[asked.key, other.key]]);
 
-    const [leased] = results[0]!;
+    const [leased] = results[0];
     const token = leased!.kind === 'leased' ? leased!.token : '';
     const fill = { key: asked.key, value: 'x', ttlMs: 60_000, permit: { kind: 'lease', token } } as const;
     const refused = { ...fill, key: other.key, permit: { kind: 'lease', token: 'another' } } as const;
