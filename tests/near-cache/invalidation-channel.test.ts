@@ -131,10 +131,10 @@ async function read({ cache, store }: Opened, name: unknown): Promise<string | u
 
 /** Fills entries of the store, and reads them until they are near. */
 async function warm(near: Opened, ...names: unknown[]): Promise<void> {
-  for (const name of names) {
-    await fill(other, name, `old ${String(name)}`);
-    while (near.cache.get(keyOf(name)) === undefined) await read(near, name);
-  }
+  for (const name of names) await fill(other, name, `old ${String(name)}`);
+  // the fills are changes too, and what is told of them later would remove what was read by then
+  await caughtUp(near);
+  for (const name of names) while (near.cache.get(keyOf(name)) === undefined) await read(near, name);
 }
 
 /** Waits for all invalidations of changes until now. */
