@@ -14,7 +14,7 @@ export const POOL = 16;
 const COUNT_ROWS = 50;
 
 /** Rows that a quick run fills caches with, at most. */
-const QUICK_FILL = 2_000;
+const QUICK_FILL = 1_000;
 
 /** One contender at one number of callers. */
 export interface Measurement {
@@ -154,7 +154,7 @@ async function summarize(crew: Crew, scenario: Scenario, servers: Servers): Prom
     for (let pass = 0; scenario.fill > 0 && pass < contenders[contender].fillPasses; pass += 1) {
       await process!.ask({ kind: 'fill', count: COUNT_ROWS });
     }
-    await run('count-warm');
+    if (scenario.calls === undefined) await run('count-warm');
     database.take();
     redis.take();
     const { names, errors } = await run('count');
