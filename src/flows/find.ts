@@ -38,7 +38,8 @@ export async function findRows(call: Call, lookups: readonly Lookup[], extra = '
   for (const group of Map.groupBy(lookups.keys(), (index) => lookups[index]!.shape).values()) {
     const ofGroup = group.map((index) => lookups[index]!);
     const plan = planFor(driverOf(call.em), ofGroup[0]!);
-    const isShared = ofGroup.length === 1 && extra === '' && sharesSelects(call);
+    // without a key there may be any number of rows, of which a lookup of its own stops at the second
+    const isShared = ofGroup.length === 1 && extra === '' && plan.key !== undefined && sharesSelects(call);
     const rows = isShared
       ? await selectShared(call, plan, ofGroup[0]!)
       : await run(call.em, selectRows(call.target, plan, ofGroup, extra), call.options);
