@@ -41,9 +41,19 @@ beforeAll(async () => {
   database = await rawClient(url);
 });
 afterAll(async () => {
+  await database?.query(`drop owned by "${reader}"; drop role "${reader}"`).catch(() => undefined);
   await database?.end();
   await project?.[Symbol.asyncDispose]();
 });
+
+// roles are the server's, not the database's
+const reader = `reader_${process.pid}_${Date.now()}`;
+const asReader = (): string => {
+  const url = new URL(env.DATABASE_URL!);
+  url.username = reader;
+  url.password = 'reader';
+  return url.href;
+};
 
 const brief = ({ severity, subject, code }: JsonFinding): string => `${severity} ${subject} ${code}`;
 const look = async (more: Record<string, string> = {}): Promise<JsonFinding[]> => {
@@ -98,6 +108,18 @@ it('tells of a project without a log, then of tables without triggers, then of e
 
   const elsewhere = await look({ LOG_SCHEMA: 'audit' });
   expect(brief(elsewhere[0]!)).toBe('problem plus_change_log change-log.log-elsewhere');
+
+  // what one check may not see doesn't keep the others from being made
+  await database.query(`create role "${reader}" login password 'reader'; grant usage on schema public to "${reader}"`);
+  const { report } = await project.doctor({ ...env, DATABASE_URL: asReader() });
+  expect(report.findings.map(brief)).toEqual(
+    expect.arrayContaining([
+      'ok Fine change-log.triggers',
+      'problem doctor database.check-failed',
+      'ok default stores.reachable',
+    ]),
+  );
+  expect(report.findings.find(({ code }) => code === 'database.check-failed')!.message).toMatch(/permission denied/);
 
   await database.query('alter table plus_change_log drop column created_at');
   expect(brief((await look())[0]!)).toBe('problem plus_change_log change-log.log-columns');

@@ -6,7 +6,7 @@ let app: PackedApp;
 
 beforeAll(async () => {
   app = await createPackedApp();
-});
+}, 300_000);
 
 afterAll(() => app[Symbol.asyncDispose]());
 

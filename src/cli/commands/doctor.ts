@@ -8,7 +8,7 @@ import { checkRelay } from '../doctor/relay.js';
 import { printJson, printText } from '../doctor/reports.js';
 import { checkStores } from '../doctor/stores.js';
 import type { Project } from '../project.js';
-import { errorText } from '../terminal.js';
+import { errorText, printError } from '../terminal.js';
 
 const { ok, problem } = findingsOf('database');
 
@@ -27,8 +27,15 @@ async function examine(context: DoctorContext): Promise<Finding[]> {
   const database = await checkDatabase(context);
   const checks = database.severity === 'ok' ? [...needDatabase, ...needNone] : needNone;
   const findings = [database];
-  for (const check of checks) findings.push(...(await check(context)));
+  for (const check of checks) findings.push(...(await check(context).catch(checkFailed)));
   return findings;
+}
+
+/** The other checks go on: the account may just not be allowed to see something. */
+function checkFailed(error: unknown): Finding[] {
+  const remedy = ['-- is the account allowed to read the tables? DEBUG=1 shows where it failed'];
+  if (process.env.DEBUG) printError(error);
+  return [problem('check-failed', 'doctor', `a check could not be finished: ${errorText(error)}`, remedy)];
 }
 
 async function checkDatabase({ em }: DoctorContext): Promise<Finding> {
