@@ -150,10 +150,16 @@ export class ControlledStore implements CacheStore {
   }
 
   #takePause(operation: Operation, keys: readonly string[]): Pause | undefined {
-    const about: About = keys.some((key) => key.includes(':l:')) ? 'hints' : 'rows';
-    const index = this.#pauses.findIndex((pause) => pause.operation === operation && pause.about === about);
+    // rows and lookups that are asked for in one turn may go in one call
+    const isAbout = (about: About): boolean =>
+      about === 'hints' ? keys.some(isHint) : keys.length === 0 || !keys.every(isHint);
+    const index = this.#pauses.findIndex((pause) => pause.operation === operation && isAbout(pause.about));
     return index < 0 ? undefined : this.#pauses.splice(index, 1)[0];
   }
+}
+
+function isHint(key: string): boolean {
+  return key.includes(':l:');
 }
 
 function keysOf(entries: readonly { readonly key: string }[]): string[] {
