@@ -21,8 +21,10 @@ try {
     join(project, 'index.js'),
     `import { PlusRepo } from '${name}';
      import { withChangeLog } from '${name}/migrations';
+     import { enableTelemetry } from '${name}/opentelemetry';
      if (typeof PlusRepo !== 'function') throw new Error('PlusRepo is not a class');
-     if (withChangeLog({}).entities.length !== 1) throw new Error('withChangeLog() adds no entity');`,
+     if (withChangeLog({}).entities.length !== 1) throw new Error('withChangeLog() adds no entity');
+     enableTelemetry().stop();`,
   );
   run(process.execPath, ['index.js'], project);
 

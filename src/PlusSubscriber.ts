@@ -24,6 +24,7 @@ import { onOrmClose } from './orm/close.js';
 import type { EntityManager as AnyEntityManager } from './orm/context.js';
 import { schemaOf } from './orm/entities.js';
 import type { Meta } from './orm/metadata.js';
+import { logCircuit } from './observability/log.js';
 import type { RelayStatus } from './observability/relay-status.js';
 import { newStatistics, sumStatistics, type Statistics } from './observability/statistics.js';
 import type { Region } from './stores/Region.js';
@@ -66,6 +67,9 @@ export class PlusSubscriber implements EventSubscriber {
         this.#ofStores.storeFailures += 1;
       },
       ...(this.#options.relay && { isFollowed: (withinMs) => this.#relay?.isProven(withinMs) ?? false }),
+      onCircuit: (alias, isOpen, cause) => {
+        if (this.#em) logCircuit(this.#em.config.getLogger(), alias, isOpen, cause);
+      },
     });
   }
 
@@ -216,7 +220,7 @@ export class PlusSubscriber implements EventSubscriber {
     const keys = primaryKeys.map((key) => region.objectKey(effectiveSchema(em, meta, schema), key));
     const record = this.#records.of(em.getTransactionContext());
     for (const key of keys) record?.touch(region, key);
-    region.statistics.evictions += keys.length;
+    region.count('eviction', keys.length);
     await region.store.evictMany(keys.map((key) => ({ key, region: region.name })));
     region.near?.drop(keys);
   }
@@ -226,7 +230,7 @@ export class PlusSubscriber implements EventSubscriber {
     const region = this.#regionOf(em, meta);
     if (!region) return;
     this.#records.of(em.getTransactionContext())?.cleared.add(region);
-    region.statistics.evictions += 1;
+    region.count('eviction');
     const hints = this.#regions.hints;
     await region.store.clear(region.name);
     if (hints !== region.store) await hints.clear(region.name);

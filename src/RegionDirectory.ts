@@ -10,7 +10,7 @@ import type { Statistics } from './observability/statistics.js';
 import { databaseOf, type EntityManager } from './orm/context.js';
 import type { Meta } from './orm/metadata.js';
 import type { ResolvedOptions } from './PlusOptions.js';
-import { GuardedStore } from './stores/GuardedStore.js';
+import { GuardedStore, type StoreFailure } from './stores/GuardedStore.js';
 import { openStore, type StoreSource } from './stores/open-store.js';
 import { redisAccessOf } from './stores/redis/inspect.js';
 import type { RedisAccess } from './stores/redis/redis-client.js';
@@ -20,6 +20,8 @@ import { Region, type RegionCopies } from './stores/Region.js';
 export interface RegionDirectoryHost {
   countersOf(meta: Meta): Statistics;
   onStoreFailure(): void;
+  /** A store is bypassed from now on, or asked again. */
+  onCircuit(alias: string, isOpen: boolean, cause?: StoreFailure): void;
   /**
    * Whether changes that other processes made until so many milliseconds ago are known here, for rows that are in this
    * process's memory alone. Without it, nobody follows them.
@@ -160,6 +162,7 @@ export class RegionDirectory {
         timeoutMs: this.#options.timeout,
         owned: typeof source === 'string',
         onFailure: () => this.#host.onStoreFailure(),
+        onCircuit: (isOpen, cause) => this.#host.onCircuit(alias, isOpen, cause),
       });
       this.#stores.set(alias, store);
     }

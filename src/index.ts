@@ -30,7 +30,18 @@ export {
   StoreError,
   TransactionContextError,
 } from './errors.js';
-export type { CommitMessage, LookupMessage, RelayMessage, ServedBy, StoreMessage } from './observability/channels.js';
+export type {
+  CacheEvent,
+  CacheMessage,
+  CallMessage,
+  CircuitMessage,
+  CommitMessage,
+  LookupMessage,
+  RelayMessage,
+  ServedBy,
+  StoreMessage,
+} from './observability/channels.js';
+export { PLUS_LOGS } from './observability/log.js';
 export type { RelayRole, RelayStatus } from './observability/relay-status.js';
 export type { Statistics } from './observability/statistics.js';
 export type * from './stores/CacheStore.js';

@@ -136,10 +136,10 @@ export class LookupCache implements CacheSession {
     ]);
     // what is stored now is newer than this process's copy, even before the store tells so
     region.near?.drop(objects.flatMap(({ key, value }) => (value === undefined ? [] : [key])));
-    filled.forEach((done, index) => {
-      if (objects[index]!.value === undefined) return;
-      region.statistics[done ? 'fills' : 'refusedFills'] += 1;
-    });
+    const put = filled.filter((_, index) => objects[index]!.value !== undefined);
+    const stored = put.filter(Boolean).length;
+    region.count('fill', stored);
+    region.count('refused-fill', put.length - stored);
   }
 
   /** A hint that led to another row than the lookup's would send every call to the database until it expires. */
@@ -304,7 +304,7 @@ export class LookupCache implements CacheSession {
     if (result.kind !== 'hit') return;
     const row = region.decode(result.value, key);
     if (!row) {
-      region.statistics.evictions += 1;
+      region.count('eviction');
       await region.store.evictMany([{ key, region: region.name }]);
       // of an entry that the store had already lost, it tells nobody
       region.near?.drop([key]);

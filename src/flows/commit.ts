@@ -45,7 +45,7 @@ async function lockEntries(
   const lockMs = Math.max(...touched.map(({ region }) => region.options.softLockTtl));
   try {
     await store.lockMany(touched.map(toEntry), record.holder, lockMs);
-    for (const { region } of touched) region.statistics.softLocks += 1;
+    for (const { region } of touched) region.count('soft-lock');
     return true;
   } catch (error) {
     if (touched.some(rejects)) throw error;

@@ -1,9 +1,10 @@
 import type { Collection, EntityName, EntityRepository } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { handleOf, type CreationContext } from '../flows/call.js';
+import { handleOf, type Call, type CreationContext } from '../flows/call.js';
 import { getOrCreate } from '../flows/get-or-create.js';
 import { relatedTo } from '../flows/related.js';
 import { updateOrCreate } from '../flows/update-or-create.js';
+import { traceCall, type CallMessage } from '../observability/channels.js';
 import type {
   CollectionOf,
   GetOrCreateResult,
@@ -45,7 +46,7 @@ export function GetOrCreate<E extends object, R extends EntityRepository<E>>(
     ): Promise<GetOrCreateResult<T>> {
       const call = openCall(this, options);
       const request = { lookup: lookupOf(call, where), defaults: checkData(call, 'defaults', defaults) };
-      const results = getOrCreate(call, [request]);
+      const results = traced(call, 'getOrCreate', 1, () => getOrCreate(call, [request]));
       const [result] = Array.isArray(results) ? results : await results;
       return result as GetOrCreateResult<T>;
     }
@@ -60,7 +61,8 @@ export function GetOrCreate<E extends object, R extends EntityRepository<E>>(
         lookup: lookupOf(call, where),
         defaults: checkData(call, 'defaults', typeof defaults === 'function' ? defaults(where, index) : defaults),
       }));
-      return (await getOrCreate(call, requests)) as GetOrCreateResult<T>[];
+      const work = () => getOrCreate(call, requests);
+      return (await traced(call, 'getOrCreate', requests.length, work)) as GetOrCreateResult<T>[];
     }
 
     async updateOrCreate(
@@ -86,7 +88,8 @@ export function GetOrCreate<E extends object, R extends EntityRepository<E>>(
         values: checkData(call, 'values', values),
         createDefaults: createDefaults && checkData(call, 'createDefaults', createDefaults),
       }));
-      return (await updateOrCreate(call, requests)) as GetOrCreateResult<T>[];
+      const work = () => updateOrCreate(call, requests);
+      return (await traced(call, 'updateOrCreate', requests.length, work)) as GetOrCreateResult<T>[];
     }
 
     related(collection: CollectionOf<T>): RelatedRepository<T> {
@@ -102,4 +105,14 @@ export function GetOrCreate<E extends object, R extends EntityRepository<E>>(
   mark(GetOrCreateRepository, CORE);
   noteOwnCreateEntity((GetOrCreateRepository.prototype as unknown as { createEntity: object }).createEntity);
   return GetOrCreateRepository as never;
+}
+
+/** Runs a call between the messages of the call channel. */
+function traced<T>(
+  call: Call,
+  operation: CallMessage['operation'],
+  size: number,
+  work: () => T | Promise<T>,
+): T | Promise<T> {
+  return traceCall(() => ({ operation, entity: call.meta.className, table: call.meta.tableName, size }), work);
 }

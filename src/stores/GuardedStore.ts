@@ -23,6 +23,14 @@ export interface GuardedStoreOptions {
   /** Whether the store was opened for this use, and so is to be closed after it. */
   readonly owned: boolean;
   readonly onFailure: () => void;
+  /** Told when the circuit has opened, with the failure that opened it, and when it has closed. */
+  readonly onCircuit?: (isOpen: boolean, cause?: StoreFailure) => void;
+}
+
+/** What failed. */
+export interface StoreFailure {
+  readonly operation: string;
+  readonly error: unknown;
 }
 
 /**
@@ -40,6 +48,8 @@ export class GuardedStore {
   readonly #circuit = newCircuit();
   #retry: NodeJS.Timeout | undefined;
   #closed = false;
+  /** What the circuit channel was told last. */
+  #isToldOpen = false;
 
   /** Reads by their lease, gathered where they take a round trip. */
   readonly #reads = new Map<number | undefined, (keys: readonly string[]) => Promise<readonly ReadResult[]>>();
@@ -142,6 +152,7 @@ export class GuardedStore {
     // the last chance to tell what other processes would go on reading
     if (this.#owed.size > 0) await this.#payOwed().catch(() => undefined);
     if (this.#options.owned) await this.#store.close();
+    this.#tellCircuit(false);
   }
 
   /** Whether an entry is kept out of this process's reads, since the store could not be told of a change. */
@@ -227,12 +238,20 @@ export class GuardedStore {
       this.#scheduleRetry();
       this.#options.onFailure();
       publish('store', { store: this.alias, operation, error });
+      this.#tellCircuit(this.#isDown, { operation, error });
       throw error;
     }
   }
 
   get #isDown(): boolean {
     return this.#circuit.state !== CircuitState.Closed;
+  }
+
+  #tellCircuit(isOpen: boolean, cause?: StoreFailure): void {
+    if (isOpen === this.#isToldOpen || (this.#closed && isOpen)) return;
+    this.#isToldOpen = isOpen;
+    publish('circuit', { store: this.alias, state: isOpen ? 'open' : 'closed' });
+    this.#options.onCircuit?.(isOpen, cause);
   }
 
   #scheduleRetry(): void {
@@ -255,6 +274,7 @@ export class GuardedStore {
       // the circuit knows
     }
     this.#retry = undefined;
+    this.#tellCircuit(this.#isDown);
     if (this.#isDown || this.#owed.size > 0 || this.#owedRegions.size > 0) this.#scheduleRetry();
   }
 

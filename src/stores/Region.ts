@@ -6,6 +6,7 @@ import type { Lookup } from '../natural-keys/lookup.js';
 import type { Row } from '../orm/context.js';
 import { isInlineEmbedded, loadedProps, type Meta, type Prop } from '../orm/metadata.js';
 import { columnsOfProp } from '../orm/statement.js';
+import { isHeard, publish, type CacheEvent } from '../observability/channels.js';
 import type { Statistics } from '../observability/statistics.js';
 import type { Copy, NearCache } from '../near-cache/NearCache.js';
 import type { LockEntry, ReadResult } from './CacheStore.js';
@@ -33,13 +34,21 @@ export interface RegionParts {
 /** What a read found, and whether this process had it. */
 export type RegionRead = ReadResult & { readonly isNear: boolean };
 
+const counterOf = {
+  fill: 'fills',
+  'refused-fill': 'refusedFills',
+  'soft-lock': 'softLocks',
+  eviction: 'evictions',
+} as const satisfies Record<CacheEvent, keyof Statistics>;
+
 /** The entries of one entity: where they live, how they are named and written. */
 export class Region {
   readonly name: string;
   readonly options: ResolvedRegion;
   readonly store: GuardedStore;
-  readonly statistics: Statistics;
   readonly near: RegionCopies | undefined;
+  readonly #statistics: Statistics;
+  readonly #entity: string;
   readonly #isFollowed: () => boolean;
   readonly #cached: ReadonlySet<string>;
   readonly #columns: readonly string[];
@@ -50,8 +59,9 @@ export class Region {
     this.name = parts.name;
     this.options = options;
     this.store = parts.store;
-    this.statistics = parts.statistics;
+    this.#statistics = parts.statistics;
     this.near = near;
+    this.#entity = meta.className;
     this.#isFollowed = parts.isFollowed ?? (() => true);
     const excluded = excludedNames(meta, options.exclude);
     const props = loadedProps(meta).filter(({ name }) => !excluded.has(name));
@@ -63,6 +73,13 @@ export class Region {
   /** The region of the lookups that lead to these entries. */
   get hintRegion(): string {
     return `${this.name}:hints`;
+  }
+
+  /** Counts what was done to entries, and tells it to the cache channel. */
+  count(event: CacheEvent, entries = 1): void {
+    if (entries === 0) return;
+    this.#statistics[counterOf[event]] += entries;
+    if (isHeard('cache')) publish('cache', { entity: this.#entity, event, entries });
   }
 
   /** Whether a lookup can be checked on a cached row. */

@@ -73,7 +73,7 @@ export class WatchedTable {
       return false;
     }
     region.near?.dropAll();
-    region.statistics.evictions += 1;
+    region.count('eviction');
     return true;
   }
 
@@ -82,7 +82,7 @@ export class WatchedTable {
     const keys = new Set(this.#schemas(schema).flatMap((each) => texts.map((text) => region.objectKey(each, text))));
     if (!(await region.store.evictMany([...keys].map((key) => ({ key, region: region.name }))))) return false;
     region.near?.drop([...keys]);
-    region.statistics.evictions += keys.size;
+    region.count('eviction', keys.size);
     return true;
   }
 

@@ -1,0 +1,1 @@
+export { enableTelemetry, type Telemetry, type TelemetryOptions } from './telemetry/enable.js';
