@@ -18,6 +18,8 @@ export interface PackedApp extends AsyncDisposable {
   write: (name: string, text: string) => Promise<void>;
   /** Type-checks files of the application; returns what the compiler complains about. */
   compile: (files: string[], options?: object) => Promise<string>;
+  /** Compiles a folder of the application by its own tsconfig.json; returns what the compiler complains about. */
+  build: (name: string) => Promise<string>;
   /** Runs a TypeScript file of the application with Node.js; returns what it prints. */
   node: (file: string, env: Record<string, string>) => Promise<string>;
 }
@@ -54,6 +56,12 @@ export async function createPackedApp(): Promise<PackedApp> {
       const project = join(folder, `tsconfig.${files.join('-')}.json`);
       await writeFile(project, JSON.stringify({ compilerOptions, files }));
       const result = await run(join(modules, '.bin/tsc'), ['-p', project]).catch((error: { stdout: string }) => error);
+      return result.stdout;
+    },
+    build: async (name) => {
+      const result = await run(join(modules, '.bin/tsc'), ['-p', join(folder, name)]).catch(
+        (error: { stdout: string }) => error,
+      );
       return result.stdout;
     },
     node: async (file, env) => {
