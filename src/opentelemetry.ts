@@ -1,1 +1,3 @@
+/** Metrics and spans, exported as `mikro-orm-plus/opentelemetry`. */
 export { enableTelemetry, type Telemetry, type TelemetryOptions } from './telemetry/enable.js';
+export type { RelayOwner } from './telemetry/metrics.js';

@@ -1,5 +1,5 @@
 import { metrics, trace, type MeterProvider, type TracerProvider } from '@opentelemetry/api';
-import { recordMetrics } from './metrics.js';
+import { recordMetrics, type RelayOwner } from './metrics.js';
 import { recordSpans } from './spans.js';
 
 /** The instrumentation scope of everything that is recorded here. */
@@ -11,6 +11,8 @@ export interface TelemetryOptions {
   readonly meterProvider?: MeterProvider | false;
   /** Where spans go. Default: the global tracer provider. `false` records none. */
   readonly tracerProvider?: TracerProvider | false;
+  /** The `PlusSubscriber` whose relay is asked for its role and backlog. Default: neither is recorded. */
+  readonly plus?: RelayOwner;
 }
 
 /** Telemetry that is being recorded. */
@@ -35,7 +37,7 @@ export interface Telemetry extends Disposable {
 export function enableTelemetry(options: TelemetryOptions = {}): Telemetry {
   const { meterProvider = metrics.getMeterProvider(), tracerProvider = trace.getTracerProvider() } = options;
   const running = [
-    ...(meterProvider ? [recordMetrics(meterProvider.getMeter(SCOPE))] : []),
+    ...(meterProvider ? [recordMetrics(meterProvider.getMeter(SCOPE), options.plus)] : []),
     ...(tracerProvider ? [recordSpans(tracerProvider.getTracer(SCOPE))] : []),
   ];
   const stop = (): void => {

@@ -1,5 +1,6 @@
 import type { Meter } from '@opentelemetry/api';
 import { onMessage } from '../observability/channels.js';
+import type { RelayStatus } from '../observability/relay-status.js';
 import { ENTITY, errorType, OUTCOME, RELEASED, RESULT, resultOf, STORE } from './attributes.js';
 
 /** From an identity map's answer to one of a database in trouble, in seconds. */
@@ -7,12 +8,27 @@ const BUCKETS = [
   0.000_01, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5,
 ];
 
+/** From a relay that is told at once to one that was down for minutes, in seconds. */
+const LAG_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
+
 /** What ends a recording. */
 export type End = () => void;
 
+/** Whose relay is asked how it is doing, whenever metrics are collected. */
+export interface RelayOwner {
+  relayStatus(): Pick<RelayStatus, 'role' | 'backlog'>;
+}
+
 /** Records metrics until the returned function is called. */
-export function recordMetrics(meter: Meter): End {
-  const ends = [recordLookups(meter), recordEntries(meter), recordCommits(meter), recordStores(meter)];
+export function recordMetrics(meter: Meter, owner: RelayOwner | undefined): End {
+  const ends = [
+    recordLookups(meter),
+    recordEntries(meter),
+    recordCommits(meter),
+    recordStores(meter),
+    recordDeliveries(meter),
+    ...(owner ? [observeRelay(meter, owner)] : []),
+  ];
   return () => {
     for (const end of ends) end();
   };
@@ -102,4 +118,47 @@ function recordStores(meter: Meter): End {
   return () => {
     for (const end of ends) end();
   };
+}
+
+function recordDeliveries(meter: Meter): End {
+  const lags = meter.createHistogram('mikro_orm_plus.relay.lag', {
+    unit: 's',
+    description: 'Time from the oldest change of a delivery until the stores had confirmed it.',
+    advice: { explicitBucketBoundaries: LAG_BUCKETS },
+  });
+  const changes = meter.createCounter('mikro_orm_plus.relay.changes', {
+    unit: '{change}',
+    description: 'Rows of the change log that were delivered.',
+  });
+  const failures = meter.createCounter('mikro_orm_plus.relay.failures', {
+    unit: '{failure}',
+    description: 'Failures of the relay; each kind counts once until it is over.',
+  });
+  return onMessage('relay', (message) => {
+    if (message.kind === 'delivery') {
+      lags.record(message.lag / 1_000);
+      changes.add(message.changes);
+    } else if (message.kind === 'failure') {
+      failures.add(1, { 'db.operation.name': message.operation, 'error.type': errorType(message.error) });
+    }
+  });
+}
+
+function observeRelay(meter: Meter, owner: RelayOwner): End {
+  const backlog = meter.createObservableGauge('mikro_orm_plus.relay.backlog', {
+    unit: '{change}',
+    description: 'Rows left in the change log when the active relay last looked; only that process has a series.',
+  });
+  const active = meter.createObservableGauge('mikro_orm_plus.relay.active', {
+    unit: '{relay}',
+    description: '1 in the process whose relay delivers, 0 in the others: the sum over all processes is to be 1.',
+  });
+  const observe: Parameters<Meter['addBatchObservableCallback']>[0] = (result) => {
+    const status = owner.relayStatus();
+    result.observe(active, status.role === 'active' ? 1 : 0);
+    if (status.role === 'active' && status.backlog !== undefined) result.observe(backlog, status.backlog);
+  };
+  const observed = [backlog, active];
+  meter.addBatchObservableCallback(observe, observed);
+  return () => meter.removeBatchObservableCallback(observe, observed);
 }

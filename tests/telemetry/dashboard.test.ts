@@ -11,7 +11,8 @@ const dashboard = resolve(import.meta.dirname, '../../examples/grafana/mikro-orm
 async function exportedText(): Promise<string> {
   const reader = new PrometheusExporter({ preventServerStart: true });
   const meterProvider = new MeterProvider({ readers: [reader] });
-  using _ = enableTelemetry({ meterProvider, tracerProvider: false });
+  const plus = { relayStatus: () => ({ role: 'active', backlog: 3 }) as const };
+  using _ = enableTelemetry({ meterProvider, tracerProvider: false, plus });
   const lookup = { entity: 'Tag', created: false, updated: false, raceLost: true, duration: 1 };
   publish('lookup', { ...lookup, servedBy: 'store' });
   for (const event of ['fill', 'refused-fill', 'soft-lock', 'eviction'] as const) {
@@ -19,6 +20,8 @@ async function exportedText(): Promise<string> {
   }
   publish('commit', { entries: 1, outcome: 'committed', released: true });
   publish('store', { store: 'default', operation: 'read', error: new Error('down') });
+  publish('relay', { kind: 'delivery', changes: 2, lag: 5 });
+  publish('relay', { kind: 'failure', operation: 'deliver', error: new Error('down') });
   publish('circuit', { store: 'default', state: 'open' });
   const { resourceMetrics } = await reader.collect();
   await meterProvider.shutdown();

@@ -1,6 +1,8 @@
 import { Tag } from '../cache/support/entities.js';
 import { startCluster } from '../cache/support/cluster.js';
 import { until } from '../harness/until.js';
+import { publish } from '../../src/observability/channels.js';
+import type { RelayRole } from '../../src/observability/relay-status.js';
 import { startRecorder } from './recorder.js';
 
 const entity = { 'mikro_orm_plus.entity': 'Tag' };
@@ -83,6 +85,26 @@ describe('metrics', () => {
     ]);
     one.store.heal();
     await until(async () => JSON.stringify(await circuits()) === JSON.stringify([{ attributes, value: 0 }]));
+  });
+
+  it("tell a relay's deliveries, failures, role and backlog", async () => {
+    let role: RelayRole = 'standby';
+    await using recorder = startRecorder({ relayStatus: () => ({ role, backlog: 7 }) });
+    await expect(recorder.points('mikro_orm_plus.relay.active')).resolves.toEqual([{ attributes: {}, value: 0 }]);
+    await expect(recorder.points('mikro_orm_plus.relay.backlog')).resolves.toEqual([]);
+    role = 'active';
+    publish('relay', { kind: 'role', role, before: 'standby' });
+    publish('relay', { kind: 'delivery', changes: 3, lag: 1_500 });
+    publish('relay', { kind: 'failure', operation: 'listen', error: new TypeError('secret') });
+    const points = async (name: string): Promise<unknown> =>
+      (await recorder.points(`mikro_orm_plus.relay.${name}`)).map(({ attributes, value }) => [attributes, value]);
+    await expect(points('active')).resolves.toEqual([[{}, 1]]);
+    await expect(points('backlog')).resolves.toEqual([[{}, 7]]);
+    await expect(points('changes')).resolves.toEqual([[{}, 3]]);
+    await expect(points('lag')).resolves.toMatchObject([[{}, { count: 1, sum: 1.5 }]]);
+    await expect(points('failures')).resolves.toEqual([
+      [{ 'db.operation.name': 'listen', 'error.type': 'TypeError' }, 1],
+    ]);
   });
 
   it('end with the recording', async () => {

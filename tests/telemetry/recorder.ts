@@ -7,7 +7,7 @@ import {
   type Histogram,
 } from '@opentelemetry/sdk-metrics';
 import { InMemorySpanExporter, SimpleSpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace';
-import { enableTelemetry } from '../../src/opentelemetry.js';
+import { enableTelemetry, type RelayOwner } from '../../src/opentelemetry.js';
 
 type Value = number | Histogram;
 
@@ -22,13 +22,13 @@ export interface Recorder extends AsyncDisposable {
 }
 
 /** Starts a real SDK of OpenTelemetry that keeps everything in memory, and records into it. */
-export function startRecorder(): Recorder {
+export function startRecorder(plus?: RelayOwner): Recorder {
   const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE);
   const reader = new PeriodicExportingMetricReader({ exporter, exportIntervalMillis: 3_600_000 });
   const meterProvider = new MeterProvider({ readers: [reader] });
   const spans = new InMemorySpanExporter();
   const tracerProvider = new TracerProvider({ spanProcessors: [new SimpleSpanProcessor({ exporter: spans })] });
-  const telemetry = enableTelemetry({ meterProvider, tracerProvider });
+  const telemetry = enableTelemetry({ meterProvider, tracerProvider, plus });
   return {
     tracerProvider,
     spans,
