@@ -3,6 +3,7 @@ import {
   type EntityName,
   type EventArgs,
   type EventSubscriber,
+  type FilterQuery,
   type FlushEventArgs,
   type TransactionEventArgs,
 } from '@mikro-orm/core';
@@ -18,6 +19,7 @@ import type { CacheSession } from './flows/cache-session.js';
 import { lockForGood, lockTouched, releaseTouched } from './flows/commit.js';
 import { effectiveSchema, keysMeant } from './flows/evict.js';
 import { LookupCache, readOnlyError } from './flows/LookupCache.js';
+import { warmUp } from './flows/warm-up.js';
 import type { Relay } from './invalidation/relay/Relay.js';
 import { TransactionRecord, TransactionRecords } from './invalidation/TransactionRecord.js';
 import { onOrmClose } from './orm/close.js';
@@ -29,6 +31,7 @@ import type { RelayStatus } from './observability/relay-status.js';
 import { newStatistics, sumStatistics, type Statistics } from './observability/statistics.js';
 import type { Region } from './stores/Region.js';
 import { StatisticsPublisher } from './stores/shared-statistics.js';
+import type { WarmUpOptions } from './types.js';
 
 /**
  * The cache of an ORM, and what keeps it honest: register one as a subscriber, and give entities a cached repository.
@@ -115,6 +118,24 @@ export class PlusSubscriber implements EventSubscriber {
     const em = this.#usedEntityManager();
     const metas = entity === undefined ? [...em.getMetadata()] : [em.getMetadata().get(entity)];
     for (const meta of metas as unknown as Meta[]) await this.evictRegion(em, meta);
+  }
+
+  /**
+   * Puts the rows that a query finds into the cache, as `warmUp()` of a cached repository, which says more.
+   *
+   * @returns how many rows were put into the store
+   * @throws {ConfigurationError} when no EntityManager of the ORM has been used with this subscriber yet, or the entity
+   *   can't be cached
+   * @throws {StoreError} when the store doesn't answer, or a relay that it needs doesn't listen
+   */
+  async warmUp<E extends object>(
+    entity: EntityName<E>,
+    where?: FilterQuery<E>,
+    options?: WarmUpOptions,
+  ): Promise<number> {
+    const em = this.#usedEntityManager().fork();
+    const meta = em.getMetadata().get(entity) as unknown as Meta;
+    return this.warmUpRegion(em, meta, options?.schema ?? em.schema, where as FilterQuery<object>, options);
   }
 
   /**
@@ -235,6 +256,27 @@ export class PlusSubscriber implements EventSubscriber {
     await region.store.clear(region.name);
     if (hints !== region.store) await hints.clear(region.name);
     region.near?.dropAll();
+  }
+
+  /** @internal fills the region of an entity */
+  async warmUpRegion(
+    em: AnyEntityManager,
+    meta: Meta,
+    schema: string | undefined,
+    where: FilterQuery<object> = {},
+    { chunkSize = 1_000, onProgress, signal }: WarmUpOptions = {},
+  ): Promise<number> {
+    const region = this.#regionOf(em, meta);
+    const entity = meta.className;
+    if (!region || em.getSessionContext() !== undefined) {
+      const reason = region ? 'in a session that sees only some rows' : 'it has no cache region, or its rows no keys';
+      throw new ConfigurationError(`${entity} can't be warmed up: ${reason}.`, { entity });
+    }
+    if (!Number.isSafeInteger(chunkSize) || chunkSize < 1) {
+      throw new ConfigurationError('chunkSize of warmUp() must be a positive integer.', { entity });
+    }
+    const { hints } = this.#regions;
+    return warmUp({ em, meta, schema, region, hints, where, chunkSize, onProgress, signal });
   }
 
   beforeTransactionStart(args: TransactionEventArgs): void {

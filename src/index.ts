@@ -20,6 +20,7 @@ export type { NearCacheOptions, RegionOptions, RegionStrategy } from './config/r
 export type { RelayOptions } from './config/relay-options.js';
 export type { PlusOptions } from './PlusOptions.js';
 export { CreationContext } from './flows/call.js';
+export type { OnProgress, Progress } from './flows/progress.js';
 export {
   ConfigurationError,
   LookupError,
@@ -55,9 +56,11 @@ export type {
   Lazy,
   LookupOptions,
   ManyDefaults,
+  ManyOptions,
   RelatedRepository,
   UpdateItem,
   UpdateOptions,
   Values,
+  WarmUpOptions,
   Where,
 } from './types.js';

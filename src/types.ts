@@ -1,3 +1,4 @@
+import type { OnProgress } from './flows/progress.js';
 import type { Collection, EntityData, EntityKey, FilterQuery, FindOneOptions, Raw } from '@mikro-orm/core';
 
 /**
@@ -44,6 +45,27 @@ export interface LookupOptions<E extends object> extends Pick<
    * call's own, also in a non-atomic class. Default: false.
    */
   serialize?: boolean;
+}
+
+/** Options of `getOrCreateMany()`. */
+export interface ManyOptions<E extends object> extends LookupOptions<E> {
+  /**
+   * Told how many of the distinct lookups are answered, after every statement that answered or created some. What it
+   * throws ends the call, as an abort of `signal` does; rows created by an atomic class are then undone.
+   */
+  onProgress?: OnProgress;
+}
+
+/** Options of `warmUp()`. */
+export interface WarmUpOptions {
+  /** Rows that are read, and in memory, at a time. Default: 1000. */
+  chunkSize?: number;
+  /** The schema of the table, as MikroORM's option. */
+  schema?: string;
+  /** Told after each chunk; the rows are counted first, by one more statement. What it throws ends the warm-up. */
+  onProgress?: OnProgress;
+  /** Ends the warm-up, between two chunks or within a statement; what is in the store by then stays. */
+  signal?: AbortSignal;
 }
 
 /** Options of `updateOrCreate()`. */

@@ -58,6 +58,8 @@ function gotOf({ answer }: Entry): Got {
 /** The lookups of one call: each distinct one once, answered step by step. */
 export class Batch {
   readonly entries: readonly Entry[];
+  /** How many answers the caller was told of. */
+  told = 0;
   readonly #order: readonly Entry[];
 
   /** A lookup that is named twice is one entry; the last request's defaults win. */

@@ -4,6 +4,7 @@ import type { EntityManager } from '../orm/context.js';
 import type { Statistics } from '../observability/statistics.js';
 import type { Meta } from '../orm/metadata.js';
 import type { Target } from '../sql/parts.js';
+import type { OnProgress } from './progress.js';
 
 /** Data by property name. */
 export type Data = Record<string, unknown>;
@@ -18,6 +19,7 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   readonly lookup?: FilterQuery<object>;
   readonly serialize?: boolean;
+  readonly onProgress?: OnProgress;
 }
 
 /** The application's `createEntity()`, when its repository class overrides ours. */

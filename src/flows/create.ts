@@ -43,6 +43,8 @@ export interface CreationMode {
   readonly onConflict: 'yield' | 'fail';
   /** Whether `beforeCreate` and `afterCreate` fire; an upsert has events of its own. */
   readonly hooks: 'fire' | 'silent';
+  /** Told after each statement of several how many rows the call has created. */
+  readonly onCreated?: (count: number) => void;
 }
 
 /**
@@ -60,7 +62,10 @@ export async function createRows(
   const chunks = chunksOf(await buildAll(call, creations, mode));
   const insertAll = async (): Promise<(Created | undefined)[]> => {
     const created: (Created | undefined)[] = creations.map(() => undefined);
-    for (const chunk of chunks) await insertChunk(call, chunk, created, mode);
+    for (const chunk of chunks) {
+      await insertChunk(call, chunk, created, mode);
+      mode.onCreated?.(created.filter(Boolean).length);
+    }
     return created;
   };
   // a batch that one statement can't hold is stored whole or not at all

@@ -8,6 +8,7 @@ import type { CacheSession } from './cache-session.js';
 import type { Call } from './call.js';
 import { createRows } from './create.js';
 import { findRows, needsHost, needsPopulating, populate, TAKEN } from './find.js';
+import { tellProgress } from './progress.js';
 import { reportLookups } from './report.js';
 
 /**
@@ -85,6 +86,7 @@ async function lookInDatabase(call: Call, batch: Batch, extraColumns = '', raceL
     noteManaged(call.em, entry.lookup, call.target.schema, match.entity);
     entry.answerWith({ entity: match.entity, row: match.row, servedBy: 'database', raceLost });
   });
+  tellProgress(call, batch);
 }
 
 /**
@@ -96,6 +98,7 @@ async function createMissing(call: Call, batch: Batch): Promise<void> {
   // first what can't succeed, so that a batch that fails has stored nothing
   await createEntries(
     call,
+    batch,
     batch.open().filter(({ isTaken }) => isTaken),
     'fail',
   );
@@ -104,13 +107,19 @@ async function createMissing(call: Call, batch: Batch): Promise<void> {
     if (open.length === 0) return;
     const { keyed, keyless } = splitByKey(call, open);
     for (const entry of keyless) await createUnderLock(call, entry);
-    await createEntries(call, keyed, onConflict);
+    await createEntries(call, batch, keyed, onConflict);
     await lookInDatabase(call, batch, '', true);
   }
 }
 
-async function createEntries(call: Call, entries: readonly Entry[], onConflict: 'yield' | 'fail'): Promise<void> {
-  const created = await createRows(call, entries, { onConflict, hooks: 'fire' });
+async function createEntries(
+  call: Call,
+  batch: Batch,
+  entries: readonly Entry[],
+  onConflict: 'yield' | 'fail',
+): Promise<void> {
+  const onCreated = (count: number): void => tellProgress(call, batch, count);
+  const created = await createRows(call, entries, { onConflict, hooks: 'fire', onCreated });
   entries.forEach((entry, index) => {
     const row = created[index];
     if (row) entry.answerWith({ ...row, servedBy: 'database', created: true });

@@ -2,6 +2,7 @@ import { isHeard, publish, type ServedBy } from '../observability/channels.js';
 import type { Statistics } from '../observability/statistics.js';
 import type { Batch } from './batch.js';
 import type { Call } from './call.js';
+import { tellProgress } from './progress.js';
 
 const counterOf: Record<ServedBy, 'identityMapHits' | 'nearCacheHits' | 'storeHits' | 'databaseHits'> = {
   'identity-map': 'identityMapHits',
@@ -12,6 +13,7 @@ const counterOf: Record<ServedBy, 'identityMapHits' | 'nearCacheHits' | 'storeHi
 
 /** Tells the counters and the lookup channel how each lookup of a call was answered. */
 export function reportLookups(call: Call, batch: Batch, startedAt: number): void {
+  tellProgress(call, batch);
   const heard = isHeard('lookup');
   if (!call.statistics && !heard) return;
   const duration = performance.now() - startedAt;

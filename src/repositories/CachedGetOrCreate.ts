@@ -1,11 +1,11 @@
-import { Utils, type EntityName, type EntityRepository } from '@mikro-orm/core';
+import { Utils, type EntityName, type EntityRepository, type FilterQuery } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { primaryKeyText } from '../codec/primary-key.js';
 import type { Call } from '../flows/call.js';
 import { coverKeyChange, coverUpsert, coverWrite, type WriteOptions } from '../flows/native-writes.js';
 import { entitySchema } from '../orm/entities.js';
 import { PlusSubscriber } from '../PlusSubscriber.js';
-import type { GetOrCreateResult, UpdateItem, Where } from '../types.js';
+import type { GetOrCreateResult, UpdateItem, WarmUpOptions, Where } from '../types.js';
 import { GetOrCreate, type RepositoryClass } from './GetOrCreate.js';
 import type { CachedMembers, GetOrCreateMembers } from './members.js';
 import { openCall, type PlusRepository } from './open-call.js';
@@ -44,6 +44,12 @@ export function CachedGetOrCreate<E extends object, R extends EntityRepository<E
     async evictAll(): Promise<void> {
       const { em, meta } = openCall(this);
       await PlusSubscriber.of(em)!.evictRegion(em, meta);
+    }
+
+    async warmUp(where?: FilterQuery<T>, options?: WarmUpOptions): Promise<number> {
+      const { em, meta, target } = openCall(this);
+      const schema = options?.schema ?? target.schema;
+      return PlusSubscriber.of(em)!.warmUpRegion(em, meta, schema, where as FilterQuery<object>, options);
     }
 
     override async updateOrCreateMany(

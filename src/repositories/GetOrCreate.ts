@@ -10,6 +10,7 @@ import type {
   GetOrCreateResult,
   LookupOptions,
   ManyDefaults,
+  ManyOptions,
   RelatedRepository,
   UpdateItem,
   UpdateOptions,
@@ -54,7 +55,7 @@ export function GetOrCreate<E extends object, R extends EntityRepository<E>>(
     async getOrCreateMany(
       wheres: readonly Where<T>[],
       defaults?: ManyDefaults<T>,
-      options?: LookupOptions<T>,
+      options?: ManyOptions<T>,
     ): Promise<GetOrCreateResult<T>[]> {
       const call = openCall(this, options);
       const requests = wheres.map((where, index) => ({

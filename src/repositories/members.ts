@@ -1,13 +1,16 @@
+import type { FilterQuery } from '@mikro-orm/core';
 import type { CreationContext } from '../flows/call.js';
 import type {
   CollectionOf,
   GetOrCreateResult,
   LookupOptions,
   ManyDefaults,
+  ManyOptions,
   RelatedRepository,
   UpdateItem,
   UpdateOptions,
   Values,
+  WarmUpOptions,
   Where,
 } from '../types.js';
 
@@ -46,7 +49,7 @@ export declare abstract class GetOrCreateMembers<E extends object> {
   getOrCreateMany(
     wheres: readonly Where<E>[],
     defaults?: ManyDefaults<E>,
-    options?: LookupOptions<E>,
+    options?: ManyOptions<E>,
   ): Promise<GetOrCreateResult<E>[]>;
 
   /**
@@ -116,4 +119,21 @@ export declare abstract class CachedMembers<E extends object> {
 
   /** Removes all entities of this repository's class from the cache. */
   evictAll(): Promise<void>;
+
+  /**
+   * Puts the rows that a query finds into the cache, with the lookups by their unique keys, in chunks: for a service
+   * that is to start warm, or after an `evictAll()`. Reads what is committed, outside the caller's transaction. A row
+   * that is written meanwhile isn't put back. A store that throws out what is least used keeps as much as it has room
+   * for.
+   *
+   * ```ts
+   * await em.getRepository(Tag).warmUp({ weight: { $gt: 10 } }, { onProgress: ({ done, total }) => … });
+   * ```
+   *
+   * @param where a full query, as for `find()`; filters don't apply. Default: all rows
+   * @returns how many rows were put into the store
+   * @throws {ConfigurationError} when the entity can't be cached, or `chunkSize` is no positive integer
+   * @throws {StoreError} when the store doesn't answer, or a relay that it needs doesn't listen
+   */
+  warmUp(where?: FilterQuery<E>, options?: WarmUpOptions): Promise<number>;
 }

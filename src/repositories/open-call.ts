@@ -29,6 +29,7 @@ const optionNames = new Set([
   'serialize',
   'logging',
   'inflightQueryAbortStrategy',
+  'onProgress',
 ]);
 
 /** Resolves who asks, for what entity and how: once, at the border. */

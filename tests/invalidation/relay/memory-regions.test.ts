@@ -170,6 +170,7 @@ describe('a region in the memory of each process', () => {
     expect(service.plus.relayStatus().role).toBe('disconnected');
     await set('cut', 2);
     for (let n = 0; n < 3; n += 1) expect(await lookup(service, 'cut')).toEqual({ weight: 2, statements: 1 });
+    await expect(service.em().getRepository(Tag).warmUp()).rejects.toThrow("isn't told of changes");
     // written through, while nobody listens
     await service.em().getRepository(Tag).updateOrCreate({ name: 'cut' }, { weight: 3 });
     await set('cut', 4);
