@@ -1,4 +1,5 @@
 import { DefaultLogger, type LogContext, MikroORM, type Options } from '@mikro-orm/postgresql';
+import { closePglites, pgliteOptions, takePglite } from './pglite.js';
 import { createDatabase, dropDatabase } from './servers.js';
 
 /** The SQL that an ORM has sent, in order, with its parameters filled in; `begin` and `commit` included. */
@@ -35,12 +36,14 @@ if (typeof afterAll === 'function') {
     for (const testOrm of [...open].toReversed()) {
       await testOrm.close();
     }
+    await closePglites();
   });
 }
 
 /** An ORM on a new database that has the tables of its entities. */
 export async function createTestOrm(options: TestOrmOptions): Promise<TestOrm> {
-  const url = await createDatabase('orm');
+  const database = await makeDatabase();
+  const { url } = database;
   const testOrm = await connectTestOrm(url, options);
   await testOrm.orm.schema.create();
   testOrm.statements.take();
@@ -53,7 +56,7 @@ export async function createTestOrm(options: TestOrmOptions): Promise<TestOrm> {
     }
     await testOrm.close();
     if (open.delete(owner)) {
-      await dropDatabase(url);
+      await database.drop();
     }
   };
   const owner: TestOrm = { ...testOrm, close, [Symbol.asyncDispose]: close };
@@ -62,13 +65,20 @@ export async function createTestOrm(options: TestOrmOptions): Promise<TestOrm> {
   return owner;
 }
 
+/** An empty database of the server's, or in this process when `PLUS_TEST_DRIVER` is `pglite`. */
+async function makeDatabase(): Promise<{ url: string; drop: () => Promise<void> }> {
+  if (process.env.PLUS_TEST_DRIVER === 'pglite') return takePglite();
+  const url = await createDatabase('orm');
+  return { url, drop: () => dropDatabase(url) };
+}
+
 /** A further, connected ORM on a database that has its tables already, like a second process of the same service. */
 export async function connectTestOrm(url: string, options: TestOrmOptions): Promise<TestOrm> {
   const statements = new StatementLog();
   const orm = await MikroORM.init({
     pool: { min: 0, max: 10 },
     ...options,
-    clientUrl: url,
+    ...(pgliteOptions(url) ?? { clientUrl: url }),
     debug: ['query', 'query-params'],
     loggerFactory: (loggerOptions) => new RecordingLogger(loggerOptions, statements),
   });
