@@ -135,7 +135,7 @@ export class PlusSubscriber implements EventSubscriber {
   ): Promise<number> {
     const em = this.#usedEntityManager().fork();
     const meta = em.getMetadata().get(entity) as unknown as Meta;
-    return this.warmUpRegion(em, meta, options?.schema ?? em.schema, where as FilterQuery<object>, options);
+    return this.warmUpRegion(em, meta, options?.schema ?? em.schema, where, options);
   }
 
   /**

@@ -80,7 +80,7 @@ function readOptions({ schema, signal }: WarmUp): object {
 }
 
 function countRows(work: WarmUp): Promise<number> {
-  return work.em.fork().count(work.meta.class as EntityName<object>, work.where, readOptions(work) as never);
+  return work.em.fork().count(work.meta.class as EntityName<object>, work.where, readOptions(work));
 }
 
 async function readPage(
@@ -102,7 +102,7 @@ async function readPage(
       ...(after === undefined ? {} : { after }),
     } as never,
   );
-  return { entities: page.items as object[], next: page.hasNextPage ? page.endCursor! : undefined };
+  return { entities: page.items, next: page.hasNextPage ? page.endCursor! : undefined };
 }
 
 /** Reads rows by primary key, as a lookup does; one that is gone by now is left out. */

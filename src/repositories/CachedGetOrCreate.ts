@@ -49,7 +49,7 @@ export function CachedGetOrCreate<E extends object, R extends EntityRepository<E
     async warmUp(where?: FilterQuery<T>, options?: WarmUpOptions): Promise<number> {
       const { em, meta, target } = openCall(this);
       const schema = options?.schema ?? target.schema;
-      return PlusSubscriber.of(em)!.warmUpRegion(em, meta, schema, where as FilterQuery<object>, options);
+      return PlusSubscriber.of(em)!.warmUpRegion(em, meta, schema, where, options);
     }
 
     override async updateOrCreateMany(

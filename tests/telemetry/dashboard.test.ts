@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { PrometheusExporter, PrometheusSerializer } from '@opentelemetry/exporter-prometheus';
 import { MeterProvider } from '@opentelemetry/sdk-metrics';
 import { publish } from '../../src/observability/channels.js';
@@ -42,7 +42,7 @@ test('the Grafana dashboard asks only for metrics and labels that exist, and for
     panels: { targets: { expr: string; legendFormat: string }[] }[];
     templating: { list: { query: string }[] };
   };
-  const queries = [...panels.flatMap(({ targets }) => targets.map(({ expr }) => expr))];
+  const queries = panels.flatMap(({ targets }) => targets.map(({ expr }) => expr));
   // exporters add the unit to the name, or don't: the queries ask for both
   const { metrics, labels } = namesIn(
     [...queries, ...templating.list.map(({ query }) => query)].join('\n').replaceAll('(_seconds)?', ''),

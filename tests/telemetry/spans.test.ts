@@ -111,8 +111,8 @@ describe('spans', () => {
     expect(
       results
         .flat()
-        .map(([name]) => name.split('.').at(-1))
-        .toSorted(),
+        .map(([name]) => name.split('.').at(-1)!)
+        .toSorted((left, right) => left.localeCompare(right)),
     ).toEqual(['created', 'created', 'created', 'store']);
   });
 
