@@ -18,6 +18,7 @@ export default {
   testEnvironment: '<rootDir>/tests/harness/environment.js',
   // what a test waits for has limits of its own; this one only ends what hangs, also on a slow and busy machine
   testTimeout: 240_000,
+  testSequencer: '<rootDir>/tests/harness/sequencer.js',
   maxWorkers: 3,
   // a worker with a large heap spends its time collecting garbage: a new one is faster
   workerIdleMemoryLimit: '700MB',
