@@ -1,4 +1,4 @@
-import { isOfStatement, isSharable, runShared, type EntityManager, type Row } from '../orm/context.js';
+import { isOfStatement, isOfWaiting, isSharable, runShared, type EntityManager, type Row } from '../orm/context.js';
 import { canonical, sequenceOf } from '../orm/canonical.js';
 import { columnsOf, isSqlFragment, type Column, type Sql } from '../orm/statement.js';
 import type { Lookup } from '../natural-keys/lookup.js';
@@ -30,6 +30,8 @@ export interface SharedRow {
 interface Passenger {
   readonly row: SharedRow;
   readonly columns: readonly Column[];
+  /** The statement that looked for the row: an object that all of its callers have in common. */
+  readonly select: object;
   readonly resolve: (row: Row | undefined) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -42,7 +44,7 @@ const boarding = new Map<UniqueKey, SharedInsert[]>();
  * one key the first is created, and the other caller has lost a race.
  *
  * What makes the server refuse the statement, or wait, may be one row's fault: then each is inserted by a statement of
- * its own, as nothing was stored.
+ * its own, as nothing was stored. Callers that couldn't pay for that out of the selects they shared share no insert.
  */
 class SharedInsert {
   readonly #em: EntityManager;
@@ -67,14 +69,14 @@ class SharedInsert {
     );
   }
 
-  insert(row: SharedRow, columns: readonly Column[]): Promise<Row | undefined> {
+  insert(call: Call, row: SharedRow, columns: readonly Column[]): Promise<Row | undefined> {
     const { promise, resolve, reject } = Promise.withResolvers<Row | undefined>();
-    this.#passengers.push({ row, columns, resolve, reject });
+    this.#passengers.push({ row, columns, select: call.sharedSelect ?? call, resolve, reject });
     return promise;
   }
 
   async send(): Promise<void> {
-    if (this.#passengers.length === 1) return this.#sendAlone(this.#passengers[0]!);
+    if (this.#passengers.length === 1) return this.#sendEachAlone();
     // overlapping batches then wait for each other without a deadlock; callers of one key stay in their order
     const passengers = this.#passengers.toSorted((left, right) =>
       left.row.order === right.row.order ? 0 : left.row.order < right.row.order ? -1 : 1,
@@ -84,14 +86,28 @@ class SharedInsert {
       const values = keyValues(this.#key, passenger.columns);
       if (!first.has(values)) first.set(values, passenger);
     }
+    if (first.size > 1 && !this.#canAffordRefusal()) return this.#sendEachAlone();
     try {
       await this.#sendTogether(passengers, [...first.values()]);
     } catch (error) {
-      for (const passenger of passengers) {
-        if (isOfStatement(error)) void this.#sendAlone(passenger);
-        else passenger.reject(error);
-      }
+      // for one key, everybody here has waited as long as each would have waited alone
+      const isOfOne = isOfStatement(error) && !(first.size === 1 && isOfWaiting(error));
+      if (isOfOne) this.#sendEachAlone();
+      else for (const passenger of passengers) passenger.reject(error);
     }
+  }
+
+  /**
+   * Whether the callers stay within the sum of their budgets, of two statements for a new row and three for a lost race,
+   * also when nobody is at fault for a refused statement, as one that would wait: they have sent a select each, or less
+   * where they shared it, then that statement, and an insert each.
+   */
+  #canAffordRefusal(): boolean {
+    return new Set(this.#passengers.map(({ select }) => select)).size < this.#passengers.length;
+  }
+
+  #sendEachAlone(): void {
+    for (const passenger of this.#passengers) void this.#sendAlone(passenger);
   }
 
   async #sendTogether(all: readonly Passenger[], distinct: readonly Passenger[]): Promise<void> {
@@ -160,7 +176,7 @@ export function shareInsert(call: Call, row: SharedRow): Promise<Row | undefined
       setImmediate(depart, row.key);
     }
   }
-  return insert.insert(row, columns);
+  return insert.insert(call, row, columns);
 }
 
 function depart(key: UniqueKey): void {

@@ -1,6 +1,6 @@
 import type { Lookup } from '../natural-keys/lookup.js';
 import type { LookupPlan } from '../natural-keys/plan.js';
-import { isOfStatement, isSharable, runShared, type EntityManager, type Row } from '../orm/context.js';
+import { isOfStatement, isOfWaiting, isSharable, runShared, type EntityManager, type Row } from '../orm/context.js';
 import { copyRow } from '../orm/rows.js';
 import type { Sql } from '../orm/statement.js';
 import { ORDINAL, selectRows } from '../sql/select.js';
@@ -35,6 +35,8 @@ class SharedSelect {
   readonly #target: Target;
   readonly #plan: LookupPlan;
   readonly #passengers = new Map<string, Passenger>();
+  /** Whether each lookup had a statement of its own in the end. */
+  isRefused = false;
 
   constructor({ em, target }: Call, plan: LookupPlan) {
     this.#em = em;
@@ -67,9 +69,10 @@ class SharedSelect {
       const found = Map.groupBy(rows, (row) => Number(row[ORDINAL]) - 1);
       passengers.forEach(({ resolve }, index) => resolve(found.get(index) ?? []));
     } catch (error) {
-      const isRefused = passengers.length > 1 && isOfStatement(error);
+      const isOfOne = passengers.length > 1 && isOfStatement(error) && !isOfWaiting(error);
+      this.isRefused = isOfOne;
       for (const passenger of passengers) {
-        if (isRefused) runShared(this.#em, this.#statement([passenger])).then(passenger.resolve, passenger.reject);
+        if (isOfOne) runShared(this.#em, this.#statement([passenger])).then(passenger.resolve, passenger.reject);
         else passenger.reject(error);
       }
     }
@@ -102,7 +105,9 @@ export async function selectShared(call: Call, plan: LookupPlan, lookup: Lookup)
       setImmediate(depart, plan);
     }
   }
-  return select.rowsOf(lookup);
+  const rows = await select.rowsOf(lookup);
+  call.sharedSelect = select.isRefused ? undefined : select;
+  return rows;
 }
 
 function depart(plan: LookupPlan): void {

@@ -36,6 +36,8 @@ export interface Call {
   readonly createEntity: CreateEntity | undefined;
   readonly cache: CacheSession | undefined;
   readonly statistics: Statistics | undefined;
+  /** The statement that looked the row up, when calls shared it: they may go on together. */
+  sharedSelect?: object | undefined;
 }
 
 const handle = Symbol('creation');

@@ -108,6 +108,12 @@ export function isOfStatement(error: unknown): boolean {
   return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^(08|53|57P|58|F0|HV|XX)/.test(code);
 }
 
+/** Whether the server ended a statement because it took or waited too long, or was told to. */
+export function isOfWaiting(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  return code === '57014' || code === '55P03';
+}
+
 /** Where the database of an EntityManager is. */
 export function databaseOf(em: EntityManager): { host: string | undefined; port: number; name: string | undefined } {
   const { host, port, database } = em.getConnection('write').getConnectionOptions();

@@ -190,6 +190,75 @@ describe('a lookup', () => {
   });
 });
 
+describe('calls that share statements', () => {
+  /** At most 1 statement for an existing row, 2 for a new one, 3 for a lost race; who fails pays for what it made fail. */
+  const budgets = { existing: 1, created: 2, lost: 3, failed: 3 };
+
+  it('stay within the sum of their budgets when one row makes the server refuse the insert', async () => {
+    await insert('known');
+    const results = await Promise.allSettled([
+      repository().getOrCreate({ name: 'known' }),
+      repository().getOrCreate({ name: 'a' }),
+      repository().getOrCreate({ name: 'b' }, { weight: -1 }),
+    ]);
+    expect(results).toMatchObject([{ value: [{}, false] }, { value: [{}, true] }, { reason: { code: '23514' } }]);
+    const sent = kinds(db.statements.take());
+    expect(sent).toEqual(['select', 'insert', 'insert', 'insert']);
+    expect(sent.length).toBeLessThanOrEqual(budgets.existing + budgets.created + budgets.failed);
+  });
+
+  it.each([
+    ['commits', 'commit', false, budgets.lost],
+    ['rolls back', 'rollback', true, budgets.created],
+  ])('stay within it when one waits for a transaction that %s', async (_name, end, isCreated, budget) => {
+    await rival.query('begin');
+    await insert('m');
+    const held = repository().getOrCreate({ name: 'm' }, { weight: 2 });
+    await repository().getOrCreate({ name: 'a' });
+    await untilBlocked(watcher, 1);
+    await rival.query(end);
+    await expect(held).resolves.toMatchObject([{}, isCreated]);
+    const sent = kinds(db.statements.take());
+    const rest = isCreated ? [] : ['select'];
+    expect(sent).toEqual(['select', 'insert', 'insert', 'insert', ...rest]);
+    expect(sent.length).toBeLessThanOrEqual(budget + budgets.created);
+  });
+
+  it('share no insert when each has sent a select of its own, and could not pay for a refusal', async () => {
+    const go = Promise.withResolvers<number>();
+    const calls = [];
+    for (const name of ['a', 'b']) {
+      const selected = Promise.withResolvers<void>();
+      const weight = (): Promise<number> => {
+        selected.resolve();
+        return go.promise;
+      };
+      calls.push(repository().getOrCreate({ name }, { weight }));
+      await selected.promise;
+    }
+    expect(kinds(db.statements.take())).toEqual(['select', 'select']);
+    go.resolve(3);
+    await expect(Promise.all(calls)).resolves.toMatchObject([
+      [{ weight: 3 }, true],
+      [{ weight: 3 }, true],
+    ]);
+    expect(kinds(db.statements.take())).toEqual(['insert', 'insert']);
+  });
+
+  it('fail together when they want one key, and its transaction outlasts the time that the server gives them', async () => {
+    const slow = await createTestOrm({ entities: [Tag], driverOptions: { lock_timeout: 300 } });
+    const other = await rivalClient(slow.url);
+    await other.query('begin');
+    await other.query(`insert into tag (name) values ('x')`);
+    const em = (): EntityManager => slow.orm.em.fork();
+    slow.statements.take();
+    const results = await Promise.allSettled(names(3).map(() => repository(em()).getOrCreate({ name: 'x' })));
+    expect(results.map((result) => result.status)).toEqual(['rejected', 'rejected', 'rejected']);
+    expect(kinds(slow.statements.take())).toEqual(['select', 'insert']);
+    await other.query('rollback');
+  });
+});
+
 describe('any lookups at one time', () => {
   const call = fc.record({
     name: fc.constantFrom('a', 'b', 'c', 'd', 'e'),
