@@ -25,6 +25,7 @@ export default class SlowestFirst extends Sequencer {
       const at = slowest.findIndex((name) => path.endsWith(`/tests/${name}.test.ts`));
       return at < 0 ? slowest.length : at;
     };
+    // oxlint-disable-next-line unicorn/no-array-sort -- the sequencer's own
     return super.sort(tests).toSorted((left, right) => rank(left) - rank(right));
   }
 }
