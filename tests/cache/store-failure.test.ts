@@ -2,8 +2,9 @@ import type { EntityManager } from '@mikro-orm/postgresql';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { StoreError } from '../../src/index.js';
 import { stopProcess } from '../harness/stop-process.js';
-import { startServers } from '../harness/servers.js';
-import { createTestOrm } from '../harness/orm.js';
+import { startServers, testPrefix, testRedisUrl } from '../harness/servers.js';
+import { TcpProxy } from '../harness/tcp-proxy.js';
+import { connectTestOrm, createTestOrm } from '../harness/orm.js';
 import { PlusSubscriber } from '../../src/index.js';
 import { startCluster, storeKinds, type Service } from './support/cluster.js';
 import { Tag } from './support/entities.js';
@@ -12,6 +13,7 @@ const TIMEOUT_MS = 400;
 /** Where it is measured who waits: well above what a busy machine may add, and that is less than the wait itself. */
 const LONG_TIMEOUT_MS = 3_000;
 const SLACK_MS = 2_500;
+const TURN_MS = 10;
 
 const get = (name: string) => async (em: EntityManager) =>
   (await em.getRepository(Tag).getOrCreate({ name }, { weight: 1 }))[0];
@@ -35,6 +37,21 @@ const changes: Record<string, (em: EntityManager, name: string, weight: number) 
   nativeUpdate: (em, name, weight) => em.getRepository(Tag).nativeUpdate({ name }, { weight }),
   upsert: (em, name, weight) => em.getRepository(Tag).upsert({ name, weight }),
 };
+
+/** The time since, but for that in which a busy machine gave this process no turn. */
+class OwnTime implements Disposable {
+  ms = 0;
+  #last = performance.now();
+  readonly #timer = setInterval(() => {
+    const now = performance.now();
+    this.ms += Math.min(now - this.#last, 2 * TURN_MS);
+    this.#last = now;
+  }, TURN_MS);
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+  }
+}
 
 /** Waits until the probe has found that the store is back. */
 async function recovered({ plus }: Pick<Service, 'plus'>): Promise<void> {
@@ -245,5 +262,46 @@ describe('a real Redis server', () => {
     for (let round = 0; round < 3; round++) expect((await service.watch(get('x'))).result.weight).toBe(2);
     expect(service.plus.statistics().storeFailures).toBeLessThan(10);
     await close();
+  });
+
+  describe.each(['cut', 'held', 'stranded'] as const)('whose connection was %s', (kind) => {
+    it('has been told of the new row at most 2 s after it is back', async () => {
+      await using proxy = await TcpProxy.start(testRedisUrl());
+      const prefix = `${testPrefix()}back-${kind}`;
+      // a lock that arrives late keeps the row out of the store for its time
+      const regions = { leaseTtl: 700, softLockTtl: 1_000 };
+      const ofWriter = new PlusSubscriber({ stores: { default: proxy.through(testRedisUrl()) }, prefix, regions });
+      const ofReader = new PlusSubscriber({ stores: { default: testRedisUrl() }, prefix, regions, timeout: 30_000 });
+      await using writer = await createTestOrm({ entities: [Tag], subscribers: [ofWriter] });
+      await using reader = await connectTestOrm(writer.url, { entities: [Tag], subscribers: [ofReader] });
+      const weightOf = async (): Promise<number> => (await get('x')(reader.orm.em.fork())).weight;
+      await writer.orm.em.fork().getRepository(Tag).getOrCreate({ name: 'x' }, { weight: 0 });
+      for (let round = 1; round <= 6; round++) {
+        while (
+          !(await ofWriter.ping().then(
+            () => true,
+            () => false,
+          ))
+        )
+          await sleep(20);
+        // until the reader has it from the store
+        do reader.statements.take();
+        while (!((await weightOf()) === round - 1 && reader.statements.take().length === 0));
+        proxy.set({ kind });
+        await changes['flush']!(writer.orm.em.fork(), 'x', round);
+        // one that is stranded could be reached by a new connection all the time
+        if (kind !== 'stranded') {
+          await expect(weightOf()).resolves.toBe(round - 1);
+          // some are back soon, some when the pauses between two attempts have grown long
+          await sleep(round * 150);
+          proxy.set({ kind: 'open' });
+        }
+        using clock = new OwnTime();
+        while ((await weightOf()) !== round) await sleep(10);
+        expect(clock.ms).toBeLessThanOrEqual(2_000);
+        proxy.set({ kind: 'open' });
+      }
+      await Promise.all([writer.orm.close(), reader.orm.close()]);
+    });
   });
 });

@@ -286,3 +286,39 @@ describe('a guarded store that is shared', () => {
     await shared.close();
   });
 });
+
+describe('a guarded store whose store is back', () => {
+  beforeEach(() => {
+    jest.useFakeTimers();
+  });
+  afterEach(() => {
+    jest.useRealTimers();
+  });
+
+  const timeoutMs = 250;
+  const troubles = ['fail', 'hang'] as const;
+  const phases = Array.from({ length: 21 }, (_, index) => index * 25);
+
+  async function missesAndIsBack(trouble: (typeof troubles)[number], phase: number): Promise<string[]> {
+    const real = new MemoryStore();
+    const controlled = new ControlledStore(real);
+    const guarded = new GuardedStore('main', controlled, { timeoutMs, owned: false, onFailure: () => undefined });
+    const entries = Array.from({ length: 1_200 }, (_, id) => entry(id));
+    const sequence = await real.guard(region);
+    const permit = { kind: 'guard', region, sequence } as const;
+    await real.fillMany(entries.map(({ key }) => ({ key, value: 'old', ttlMs: 600_000, permit })));
+    controlled[trouble]();
+    const told = guarded.evictMany(entries);
+    await jest.advanceTimersByTimeAsync(10_000 + phase);
+    await expect(told).resolves.toBe(false);
+    controlled.healForgetting();
+    await jest.advanceTimersByTimeAsync(750);
+    const left = await real.readMany(entries.map(({ key }) => key));
+    await guarded.close();
+    return left.flatMap((result) => (result.kind === 'hit' ? [result.value] : []));
+  }
+
+  it.each(troubles)('has told it what it missed within 750 ms, whenever that is, after it %sed', async (trouble) => {
+    for (const phase of phases) expect([phase, ...(await missesAndIsBack(trouble, phase))]).toEqual([phase]);
+  });
+});

@@ -42,13 +42,20 @@ export interface Disconnect {
   disconnect(): void;
 }
 
-const CONNECT_MS = 2_000;
+/**
+ * How long an attempt to connect may take. With the longest pause between two attempts, and the pace of the probe, it
+ * makes the 2 s after which a server that is back has been told what it missed.
+ */
+const CONNECT_MS = 1_000;
+
+/** How long a cluster may take to say where its slots are. */
+const SLOTS_MS = 2_000;
 
 /** How long a command may be without any reply on its connection. */
 const REPLY_MS = 1_000;
 
-/** For the time between two attempts to connect: a second at most, as invalidations may be waiting for the server. */
-const backoff = (attempt: number): number => Math.min(25 * 2 ** attempt, 1_000);
+/** The time between two attempts to connect. */
+const backoff = (attempt: number): number => Math.min(25 * 2 ** attempt, 500);
 
 const COMMON = {
   connectionName: 'mikro-orm-plus',
@@ -108,7 +115,7 @@ export async function createClusterClient(url: string): Promise<RedisClusterLike
   const options: ClusterOptions = {
     lazyConnect: true,
     clusterRetryStrategy: backoff,
-    slotsRefreshTimeout: CONNECT_MS,
+    slotsRefreshTimeout: SLOTS_MS,
     // A cluster that is down would otherwise collect commands without end; `ready` waits for it instead.
     enableOfflineQueue: false,
     redisOptions: { ...COMMON, ...account(rest), ...(tls && { tls: {} }) },
@@ -134,7 +141,7 @@ export async function createClusterClient(url: string): Promise<RedisClusterLike
 type LookupCallback = (error: null, address: string) => void;
 
 async function ready(cluster: Cluster): Promise<void> {
-  const connected = once(cluster, 'ready', { signal: AbortSignal.timeout(CONNECT_MS) });
+  const connected = once(cluster, 'ready', { signal: AbortSignal.timeout(SLOTS_MS) });
   if (cluster.status === 'wait') {
     cluster.connect().catch(() => {});
   }

@@ -83,6 +83,12 @@ export class ControlledStore implements CacheStore {
     this.#waiting.clear();
   }
 
+  /** Like {@link heal}, but what is left without an answer never gets one. */
+  healForgetting(): void {
+    this.#waiting.clear();
+    this.heal();
+  }
+
   async readMany(keys: readonly string[], options?: ReadOptions): Promise<ReadResult[]> {
     const results = await this.#run('readMany', keys, () => this.#store.readMany(keys, options));
     const tamper = this.#tamper;
