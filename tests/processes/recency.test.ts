@@ -2,9 +2,11 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TcpProxy } from '../harness/tcp-proxy.js';
-import { defaultOptions, runChecker, type CheckerOptions } from './recency/checker.js';
+import { runChecker } from './recency/checker.js';
 import { faultKinds, type FaultKind } from './recency/faults.js';
 import { Judge } from './recency/judge.js';
+import { dueAfter, MAKE_UP_US } from './recency/make-up.js';
+import { defaultOptions, type CheckerOptions } from './recency/options.js';
 import type { CommitEvent, ReadEvent } from './recency/protocol.js';
 import { CheckedServers } from './recency/servers.js';
 import { print, problemsOf } from './recency/report.js';
@@ -86,6 +88,24 @@ describe('the checker', () => {
     },
     TIME_LIMIT,
   );
+});
+
+describe('a write that the store could not be told of', () => {
+  it('is overdue 2 s later, or 2 s after the end of an outage that began before', () => {
+    expect(dueAfter(100, [], [])).toBe(100 + MAKE_UP_US);
+    expect(dueAfter(100, [{ from: 50, to: 5_000_000 }], [])).toBe(5_000_000 + MAKE_UP_US);
+    expect(dueAfter(100, [{ from: 101 + MAKE_UP_US, to: 9_000_000 }], [])).toBe(100 + MAKE_UP_US);
+    expect(dueAfter(100, [{ from: 50, to: 99 }], [])).toBe(100 + MAKE_UP_US);
+  });
+
+  it('has as much more time as the machine has given its process no turn', () => {
+    expect(dueAfter(100, [], [{ from: 1_000, to: 61_000 }])).toBe(100 + MAKE_UP_US + 60_000);
+    expect(dueAfter(1_000, [], [{ from: 0, to: 61_000 }])).toBe(1_000 + MAKE_UP_US + 60_000);
+    // not twice for a stall within an outage
+    const outage = { from: 2_000, to: 1_000_000 };
+    expect(dueAfter(1_000, [outage], [{ from: 3_000, to: 1_000_100 }])).toBe(1_000_000 + MAKE_UP_US + 100);
+    expect(dueAfter(1_000, [], [{ from: 9_000_000, to: 9_900_000 }])).toBe(1_000 + MAKE_UP_US);
+  });
 });
 
 describe('Judge', () => {

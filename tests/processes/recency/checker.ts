@@ -1,12 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { newStatistics, sumStatistics } from '../../../src/observability/statistics.js';
 import { Member, type CrewSetup, type Incarnation } from './crew.js';
-import { faultKinds, inject, weightOf, type FaultKind, type World } from './faults.js';
+import { inject, weightOf, type FaultKind, type World } from './faults.js';
 import { Judge } from './judge.js';
-import { nowUp, type Broken, type Strategy, type WorkerEvent } from './protocol.js';
+import type { CheckerOptions } from './options.js';
+import { nowUp, type Strategy, type WorkerEvent } from './protocol.js';
 import { Random } from './random.js';
 import type { CheckerReport } from './report.js';
 import type { CheckedServers } from './servers.js';
+import { onStall } from './stalls.js';
 import { Trace } from './trace.js';
 
 /** Short times, so that stops and cuts outlive leases and locks. */
@@ -24,31 +26,6 @@ const FINISH_MS = 60_000;
 
 /** What reads may miss after an acknowledgement. */
 const toleranceMs: Readonly<Record<Strategy, number>> = { 'read-write': 0, 'nonstrict-read-write': MAX_STALENESS };
-
-export interface CheckerOptions {
-  readonly seconds: number;
-  readonly seed: number;
-  readonly readers: number;
-  readonly writers: number;
-  readonly rows: number;
-  readonly strategy: Strategy;
-  readonly onStoreFailure: 'bypass' | 'reject';
-  readonly faults: readonly FaultKind[];
-  readonly broken?: Broken | undefined;
-  /** Ends the run at the first stale read. */
-  readonly stopWhenStale?: boolean;
-}
-
-export const defaultOptions: CheckerOptions = {
-  seconds: 60,
-  seed: 1,
-  readers: 4,
-  writers: 3,
-  rows: 4,
-  strategy: 'read-write',
-  onStoreFailure: 'reject',
-  faults: faultKinds,
-};
 
 /** Runs the checker once, with servers that nobody else uses meanwhile: processes, faults, judgement. */
 export async function runChecker(options: CheckerOptions, servers: CheckedServers): Promise<CheckerReport> {
@@ -114,10 +91,14 @@ class CheckerRun implements World {
     // without faults nothing arrives late
     const settledUs = this.#options.faults.length > 0 ? SETTLED_US : SETTLED_US / 5;
     const settling = setInterval(() => this.#settle(nowUp() - settledUs), 500);
+    const watching = onStall((from, to) => {
+      for (const { incarnation } of this.members) incarnation.stalls.push({ from, to });
+    });
     await this.#injectFaults();
     clearInterval(prolonging);
     clearInterval(settling);
     const stuck = await this.#finish();
+    clearInterval(watching);
     this.#settle(Infinity);
     return this.#report(stuck);
   }
@@ -196,6 +177,9 @@ class CheckerRun implements World {
         break;
       case 'unhandled':
         this.#unhandled.push(`${by.name}: ${event.error}`);
+        break;
+      case 'stalled':
+        by.stalls.push({ from: event.from, to: event.at });
         break;
       case 'trap':
         this.#fallen(member, event);

@@ -8,6 +8,7 @@ import { nowDown, nowUp, type Order, type WorkerSetup } from './protocol.js';
 import { Random } from './random.js';
 import { Reads } from './reads.js';
 import { Row } from './row.js';
+import { onStall } from './stalls.js';
 import { TrappedStore } from './trapped-store.js';
 import { Reporter, WorkerTraps } from './traps.js';
 import { MeantToFail, Writes, type WriteWay } from './writes.js';
@@ -103,6 +104,7 @@ async function start(setup: WorkerSetup): Promise<void> {
     await store.close();
     reporter.send({ kind: 'ending', step: 'store' });
   };
+  onStall((from, at) => reporter.send({ kind: 'stalled', from, at }));
   const loop = role === 'reader' ? readLoop : writeLoop;
   const all = Array.from({ length: lanes }, (_value, lane) => loop(orm.em, new Random(seed + lane * 7919), rows));
   work = Promise.all(all);

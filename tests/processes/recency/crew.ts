@@ -6,22 +6,17 @@ import { fileURLToPath } from 'node:url';
 import { standsStill } from '../../harness/stop-process.js';
 import { TcpProxy } from '../../harness/tcp-proxy.js';
 import type { Acknowledger } from './judge.js';
+import { dueAfter, type Span } from './make-up.js';
 import { nowUp, type Order, type Role, type WorkerEvent, type WorkerSetup } from './protocol.js';
-
-/** "At most 2 s after the store is back", and what a busy machine may add to it. */
-const MAKE_UP_US = 2_000_000 + 4_000_000;
-
-/** A time in which a process could not tell the store anything. */
-interface Outage {
-  readonly from: number;
-  to: number;
-}
 
 /** One life of a worker's process. */
 export class Incarnation implements Acknowledger {
   readonly name: string;
   readonly child: ChildProcess;
-  readonly outages: Outage[] = [];
+  /** Times in which it could not tell the store anything. */
+  readonly outages: Span[] = [];
+  /** Times in which it had no turn on the machine, or the proxies had none that its connections go through. */
+  readonly stalls: Readonly<Span>[] = [];
   diedAt = Infinity;
   /** How far it has come in ending by itself. */
   ended = 'nothing';
@@ -33,10 +28,7 @@ export class Incarnation implements Acknowledger {
   }
 
   dueAfter(at: number): number {
-    let due = at + MAKE_UP_US;
-    for (const { from, to } of this.outages.toSorted((left, right) => left.from - right.from)) {
-      if (from <= due && to >= at) due = Math.max(due, to + MAKE_UP_US);
-    }
+    const due = dueAfter(at, this.outages, this.stalls);
     // what a process owed when it died nobody makes up for
     return this.diedAt < due ? Infinity : due;
   }
@@ -130,7 +122,7 @@ export class Member {
 
   /** Keeps in mind that the process couldn't tell the store anything while `work` went on. */
   async during<T>(work: () => Promise<T>): Promise<T> {
-    const outage: Outage = { from: nowUp(), to: Infinity };
+    const outage: Span = { from: nowUp(), to: Infinity };
     this.incarnation.outages.push(outage);
     try {
       return await work();

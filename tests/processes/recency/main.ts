@@ -4,7 +4,8 @@
  */
 import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { defaultOptions, runChecker, type CheckerOptions } from './checker.js';
+import { runChecker } from './checker.js';
+import { defaultOptions, type CheckerOptions } from './options.js';
 import { faultKinds } from './faults.js';
 import { strategies, type Strategy } from './protocol.js';
 import { CheckedServers } from './servers.js';

@@ -127,6 +127,8 @@ export type WorkerEvent =
     }
   | { readonly kind: 'trap'; readonly point: FaultPoint; readonly trap: Trap; readonly at: number }
   | { readonly kind: 'error'; readonly where: string; readonly error: string; readonly at: number }
+  /** See `onStall`. */
+  | { readonly kind: 'stalled'; readonly from: number; readonly at: number }
   | { readonly kind: 'unhandled'; readonly error: string; readonly at: number }
   | {
       readonly kind: 'operation';

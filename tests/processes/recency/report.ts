@@ -1,5 +1,5 @@
 import type { Statistics } from '../../../src/observability/statistics.js';
-import type { CheckerOptions } from './checker.js';
+import type { CheckerOptions } from './options.js';
 import type { Finding } from './judge.js';
 
 /** What one run has seen. */
