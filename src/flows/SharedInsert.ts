@@ -25,6 +25,8 @@ export interface SharedRow {
   readonly payload: Readonly<Record<string, unknown>>;
   /** The order that every process shares. */
   readonly order: string;
+  /** Whether the row of a taken key is asked for; see {@link insertRows}. Only a statement for one key can give it. */
+  readonly findsTaken: boolean;
 }
 
 interface Passenger {
@@ -128,8 +130,8 @@ class SharedInsert {
     const [first, second] = passengers;
     // for one key, everybody here has to wait who would have to wait alone
     if (!second) {
-      const { payload, lookup } = first!.row;
-      return insertRows(this.#target, [{ key: this.#key, rows: [{ payload, lookup, ordinal: 1 }] }]);
+      const { payload, lookup, findsTaken } = first!.row;
+      return insertRows(this.#target, [{ key: this.#key, findsTaken, rows: [{ payload, lookup, ordinal: 1 }] }]);
     }
     const columns = passengers.map((passenger) => passenger.columns);
     return insertShared(this.#target, this.#key, columns, PATIENCE_MS);

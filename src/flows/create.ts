@@ -6,13 +6,18 @@ import type { UniqueKey } from '../natural-keys/unique-keys.js';
 import { buildCandidate, fireAfterCreate, type Candidate } from '../orm/candidate.js';
 import { canonical, sequence } from '../orm/canonical.js';
 import { driverOf, run, type Row } from '../orm/context.js';
-import { hydrateCreated } from '../orm/entities.js';
+import { fireOnLoad, hydrateCreated } from '../orm/entities.js';
 import { nextMoment } from '../orm/order.js';
 import { inUnit, noteCreated } from '../orm/unit.js';
-import { insertRows, type InsertGroup } from '../sql/insert.js';
+import { serverVersion } from '../orm/server-version.js';
+import { FOUND, insertRows, type InsertGroup } from '../sql/insert.js';
 import { ORDINAL } from '../sql/select.js';
 import { CreationContext, type Call, type Data } from './call.js';
-import { shareInsert } from './SharedInsert.js';
+import { manage } from './find.js';
+import { shareInsert, type SharedRow } from './SharedInsert.js';
+
+/** The first version of PostgreSQL that knows `on conflict do select`. */
+const DO_SELECT_SINCE = 190_000;
 
 /** Most rows that one insert statement carries. */
 const CHUNK = 5_000;
@@ -30,6 +35,8 @@ export interface Creation {
 export interface Created {
   readonly entity: object;
   readonly row: Row;
+  /** Whether another writer has created it, and the same statement has found it. */
+  readonly isFound: boolean;
 }
 
 /** Thrown through an overridden `createEntity()` when another writer created the row first. */
@@ -39,8 +46,11 @@ class LostRace extends PlusError {
 
 /** How rows are created. */
 export interface CreationMode {
-  /** `'yield'` leaves a taken key to its owner; `'fail'` is a plain insert, and a taken key MikroORM's exception. */
-  readonly onConflict: 'yield' | 'fail';
+  /**
+   * `'yield'` leaves a taken key to its owner; `'find'` too, but gives the owner's row if the server can and it is the
+   * one looked for; `'fail'` is a plain insert, and a taken key MikroORM's exception.
+   */
+  readonly onConflict: 'yield' | 'find' | 'fail';
   /** Whether `beforeCreate` and `afterCreate` fire; an upsert has events of its own. */
   readonly hooks: 'fire' | 'silent';
   /** Told after each statement of several how many rows the call has created. */
@@ -86,7 +96,7 @@ async function buildAll(call: Call, creations: readonly Creation[], mode: Creati
     const creation = creations[index]!;
     const data = await creationData(creation);
     const candidate = await buildCandidate(call.em, call.meta, data, call.target.schema, mode.hooks);
-    const key = mode.onConflict === 'yield' ? planFor(driverOf(call.em), creation.lookup).key : undefined;
+    const key = mode.onConflict === 'fail' ? undefined : planFor(driverOf(call.em), creation.lookup).key;
     built.push({ index, creation, candidate, key });
   }
   return built;
@@ -122,7 +132,8 @@ async function insertChunk(
 ): Promise<void> {
   const byIndex = new Map(chunk.flat().map((built) => [built.index, built]));
   const sentAt = nextMoment();
-  const rows = await (insertOneShared(call, chunk) ?? insertAlone(call, chunk));
+  const findsTaken = mode.onConflict === 'find' && (serverVersion(call.em) ?? 0) >= DO_SELECT_SINCE;
+  const rows = await (insertOneShared(call, chunk, findsTaken) ?? insertAlone(call, chunk, findsTaken));
   const rowOf = new Map(rows.map((row) => [Number(row[ORDINAL]) - 1, row]));
   const primaryKey = call.meta.root.getPrimaryProps().flatMap(({ fieldNames }) => fieldNames);
   const seen = new Set<string>();
@@ -132,21 +143,27 @@ async function insertChunk(
     const key = row && sequence(primaryKey.map((column) => canonical(row[column])));
     if (!row || !key || seen.has(key)) continue;
     seen.add(key);
+    if (row[FOUND] === true) {
+      created[index] = { entity: manage(call, row), row, isFound: true };
+      continue;
+    }
     const entity = hydrateCreated(call.em, candidate.meta, row, call.target.schema, candidate.entity, sentAt);
     noteCreated(call.em, entity);
     noteManaged(call.em, creation.lookup, call.target.schema, entity);
-    created[index] = { entity, row };
+    created[index] = { entity, row, isFound: false };
   }
+  if (findsTaken) await fireOnLoad(call.em, call.meta);
   if (mode.hooks === 'silent') return;
   for (const { index, candidate } of byIndex.values()) {
     const result = created[index];
-    if (result) await fireAfterCreate(call.em, result.entity, candidate);
+    if (result && !result.isFound) await fireAfterCreate(call.em, result.entity, candidate);
   }
 }
 
-async function insertAlone(call: Call, chunk: readonly Built[][]): Promise<Row[]> {
+async function insertAlone(call: Call, chunk: readonly Built[][], findsTaken: boolean): Promise<Row[]> {
   const groups: InsertGroup[] = chunk.map((group) => ({
     key: group[0]!.key,
+    findsTaken,
     rows: group.map(({ index, candidate, creation }) => ({
       ordinal: index + 1,
       payload: candidate.payload,
@@ -157,13 +174,14 @@ async function insertAlone(call: Call, chunk: readonly Built[][]): Promise<Row[]
 }
 
 /** A single row may go together with those of other calls. */
-function insertOneShared(call: Call, chunk: readonly Built[][]): Promise<Row[]> | undefined {
+function insertOneShared(call: Call, chunk: readonly Built[][], findsTaken: boolean): Promise<Row[]> | undefined {
   const [[built], ...others] = chunk as [Built[], ...Built[][]];
   if (others.length > 0 || chunk[0]!.length > 1 || !built?.key) return undefined;
   const { index, creation, candidate, key } = built;
   const order = keyOrder(driverOf(call.em), creation.lookup);
-  const inserted = shareInsert(call, { lookup: creation.lookup, key, payload: candidate.payload, order });
-  return inserted?.then((row) => (row ? [{ ...row, [ORDINAL]: index + 1 }] : []));
+  const row: SharedRow = { lookup: creation.lookup, key, payload: candidate.payload, order, findsTaken };
+  const inserted = shareInsert(call, row);
+  return inserted?.then((result) => (result ? [{ ...result, [ORDINAL]: index + 1 }] : []));
 }
 
 /** Lets the application's `createEntity()` create each row, as one unit where the class is atomic. */
@@ -185,7 +203,7 @@ async function createByOverride(
       call.createEntity!(await creationData(creation), new CreationContext(call, { insert }, creation.lookup.where));
     try {
       const entity = await (call.atomic ? inUnit(call.em, work) : work());
-      return { entity, row: row ?? {} };
+      return { entity, row: row ?? {}, isFound: false };
     } catch (error) {
       if (error instanceof LostRace) return undefined;
       throw error;

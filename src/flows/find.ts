@@ -50,12 +50,16 @@ export async function findRows(call: Call, lookups: readonly Lookup[], extra = '
         found[index] = TAKEN;
         continue;
       }
-      const entity = (call.options.refresh ? hydrateOver : hydrate)(call.em, call.meta, row, call.target.schema);
-      found[index] = { entity, row };
+      found[index] = { entity: manage(call, row), row };
     }
   }
   await fireOnLoad(call.em, call.meta);
   return found;
+}
+
+/** The managed entity of a row that was read. */
+export function manage({ em, meta, target, options }: Call, row: Row): object {
+  return (options.refresh ? hydrateOver : hydrate)(em, meta, row, target.schema);
 }
 
 /** Whether a query of MikroORM's own must answer: our statements know nothing of filters, locks and other conditions. */

@@ -6,7 +6,7 @@ import { advisoryLock } from '../sql/advisory-lock.js';
 import { Batch, type Entry, type Got, type Request } from './batch.js';
 import type { CacheSession } from './cache-session.js';
 import type { Call } from './call.js';
-import { createRows } from './create.js';
+import { createRows, type CreationMode } from './create.js';
 import { findRows, needsHost, needsPopulating, populate, TAKEN } from './find.js';
 import { tellProgress } from './progress.js';
 import { reportLookups } from './report.js';
@@ -102,7 +102,9 @@ async function createMissing(call: Call, batch: Batch): Promise<void> {
     batch.open().filter(({ isTaken }) => isTaken),
     'fail',
   );
-  for (const onConflict of ['yield', 'yield', 'fail'] as const) {
+  // MikroORM's own query, which knows more conditions, and an overridden creation look for the row themselves
+  const taken = needsHost(call) === false && !call.createEntity ? 'find' : 'yield';
+  for (const onConflict of [taken, taken, 'fail'] as const) {
     const open = batch.open();
     if (open.length === 0) return;
     const { keyed, keyless } = splitByKey(call, open);
@@ -116,13 +118,16 @@ async function createEntries(
   call: Call,
   batch: Batch,
   entries: readonly Entry[],
-  onConflict: 'yield' | 'fail',
+  onConflict: CreationMode['onConflict'],
 ): Promise<void> {
   const onCreated = (count: number): void => tellProgress(call, batch, count);
   const created = await createRows(call, entries, { onConflict, hooks: 'fire', onCreated });
   entries.forEach((entry, index) => {
-    const row = created[index];
-    if (row) entry.answerWith({ ...row, servedBy: 'database', created: true });
+    const result = created[index];
+    if (!result) return;
+    const { entity, row, isFound } = result;
+    if (isFound) noteManaged(call.em, entry.lookup, call.target.schema, entity);
+    entry.answerWith({ entity, row, servedBy: 'database', created: !isFound, raceLost: isFound });
   });
 }
 

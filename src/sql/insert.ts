@@ -2,7 +2,16 @@ import type { Lookup } from '../natural-keys/lookup.js';
 import type { UniqueKey } from '../natural-keys/unique-keys.js';
 import { quote } from '../orm/metadata.js';
 import { columnsOf, type Column, type Sql } from '../orm/statement.js';
-import { conflictTarget, fullRow, lookupColumns, rowColumns, tableOf, type Target } from './parts.js';
+import {
+  conflictTarget,
+  equals,
+  fullRow,
+  kindConditions,
+  lookupColumns,
+  rowColumns,
+  tableOf,
+  type Target,
+} from './parts.js';
 import { keyList, ORDINAL } from './select.js';
 
 /** The row to insert for one lookup: property-keyed values in database form. */
@@ -19,7 +28,15 @@ export interface InsertGroup {
   readonly rows: readonly NewRow[];
   /** Whether a taken key is an error all the same. Default: false. */
   readonly isPlain?: boolean;
+  /**
+   * Whether a single row's taken key gives the row that has it, if that matches the lookup; {@link FOUND} tells it from a
+   * new one. For PostgreSQL 19 and later. Default: false.
+   */
+  readonly findsTaken?: boolean;
 }
+
+/** Tells a row that was there from one that was inserted; absent where only inserted rows come back. */
+export const FOUND = '__plus_f';
 
 /**
  * Inserts rows unless their unique key is taken, and returns the full rows that were inserted with their ordinals. A
@@ -67,10 +84,17 @@ export function insertShared(
 
 function insertOne(target: Target, group: InsertGroup): Sql {
   const row = group.rows[0]!;
-  const insert = insertInto(target, group.key, [columnsOf(target.driver, target.meta, { ...row.payload })]);
+  const columns = [columnsOf(target.driver, target.meta, { ...row.payload })];
+  const insert = insertInto(target, group.key, columns, group.findsTaken ? 'select' : 'nothing');
+  const returning = ` returning ${fullRow(target)}, ${row.ordinal} as ${quote(ORDINAL)}`;
+  if (!group.key || !group.findsTaken) return { sql: insert.sql + returning, params: insert.params };
+  const primaryKey = target.meta.root.getPrimaryProps()[0]!.fieldNames[0]!;
+  const matches = [...lookupColumns(target, row.lookup).map(equals), ...kindConditions(target)];
   return {
-    sql: `${insert.sql} returning ${fullRow(target)}, ${row.ordinal} as ${quote(ORDINAL)}`,
-    params: insert.params,
+    sql:
+      `${insert.sql} where ${matches.map(({ sql }) => sql).join(' and ')}` +
+      `${returning}, old.${quote(primaryKey)} is not null as ${quote(FOUND)}`,
+    params: [...insert.params, ...matches.flatMap(({ params }) => params)],
   };
 }
 
@@ -127,7 +151,12 @@ function valueOf(row: readonly Column[], name: string): Column {
   return { name, value: row.find((column) => column.name === name)?.value ?? null };
 }
 
-function insertInto(target: Target, key: UniqueKey | undefined, rows: readonly (readonly Column[])[]): Sql {
+function insertInto(
+  target: Target,
+  key: UniqueKey | undefined,
+  rows: readonly (readonly Column[])[],
+  onTaken = 'nothing',
+): Sql {
   const names = [...new Set(rows.flatMap((row) => row.map(({ name }) => name)))];
   const params: unknown[] = [];
   const tuples = rows.map((row) => {
@@ -137,6 +166,6 @@ function insertInto(target: Target, key: UniqueKey | undefined, rows: readonly (
   });
   const columns =
     names.length > 0 ? ` (${names.map(quote).join(', ')}) values ${tuples.join(', ')}` : ' default values';
-  const conflict = key ? ` ${conflictTarget(key)} do nothing` : '';
+  const conflict = key ? ` ${conflictTarget(key)} do ${onTaken}` : '';
   return { sql: `insert into ${tableOf(target)} as "t0"${columns}${conflict}`, params };
 }

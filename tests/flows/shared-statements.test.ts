@@ -5,7 +5,7 @@ import type { Client } from 'pg';
 import { GetOrCreateRepo, withRepo } from '../../src/index.js';
 import { createTestOrm, type TestOrm } from '../harness/orm.js';
 import { rivalClient, untilBlocked } from './rival.js';
-import { kinds } from './statements.js';
+import { givesTakenRows, kinds } from './statements.js';
 
 const Tag = withRepo(
   defineEntity({
@@ -219,7 +219,7 @@ describe('calls that share statements', () => {
     await rival.query(end);
     await expect(held).resolves.toMatchObject([{}, isCreated]);
     const sent = kinds(db.statements.take());
-    const rest = isCreated ? [] : ['select'];
+    const rest = isCreated || (await givesTakenRows(db.orm.em)) ? [] : ['select'];
     expect(sent).toEqual(['select', 'insert', 'insert', 'insert', ...rest]);
     expect(sent.length).toBeLessThanOrEqual(budget + budgets.created);
   });

@@ -3,7 +3,7 @@ import type { Client } from 'pg';
 import { GetOrCreateRepo, NonAtomicRepo, withRepo, type CreationContext, type Values } from '../../src/index.js';
 import { createTestOrm, type TestOrm } from '../harness/orm.js';
 import { rivalClient } from './rival.js';
-import { kinds } from './statements.js';
+import { givesTakenRows, kinds } from './statements.js';
 
 const properties = { id: p.integer().primary(), name: p.string().unique(), weight: p.integer().default(0) };
 
@@ -26,10 +26,18 @@ const JoinedParent = withRepo(defineEntity({ name: 'JoinedParent', properties })
 
 let db: TestOrm;
 let rival: Client;
+/** What follows a refused insert: PostgreSQL 19 gives the row of the other writer with it. */
+let afterRefusal: string[];
+let onTaken: (name: string) => string;
+let found: string;
 
 beforeAll(async () => {
   db = await createTestOrm({ entities: [Tag, Joined, Parent, JoinedParent] });
   rival = await rivalClient(db.url);
+  const givesTaken = await givesTakenRows(db.orm.em);
+  afterRefusal = givesTaken ? [] : ['select'];
+  onTaken = (name) => (givesTaken ? `select where "t0"."name" = '${name}'` : 'nothing');
+  found = givesTaken ? `, old."id" is not null as "__plus_f"` : '';
 });
 
 let count = 0;
@@ -59,8 +67,8 @@ describe.each(classes)('the statements of %s', (_, entity, table) => {
     expect({ ...tag, created }).toMatchObject({ name, weight: 5, created: true });
     expect(db.statements.take()).toEqual([
       `select "t0"."id", "t0"."name", "t0"."weight", 1 as "__plus_o" from "${table}" as "t0" where "t0"."name" = '${name}' limit 2`,
-      `insert into "${table}" as "t0" ("name", "weight") values ('${name}', 5) on conflict ("name") do nothing ` +
-        'returning "t0"."id", "t0"."name", "t0"."weight", 1 as "__plus_o"',
+      `insert into "${table}" as "t0" ("name", "weight") values ('${name}', 5) on conflict ("name") do ${onTaken(name)} ` +
+        `returning "t0"."id", "t0"."name", "t0"."weight", 1 as "__plus_o"${found}`,
     ]);
   });
 
@@ -72,11 +80,11 @@ describe.each(classes)('the statements of %s', (_, entity, table) => {
     expect(kinds(db.statements.take())).toEqual(['select']);
   });
 
-  it('are select, insert and select for a lost race', async () => {
+  it('are select and insert for a lost race, and one more select before PostgreSQL 19', async () => {
     const name = newName();
     const [tag, created] = await repository().getOrCreate({ name }, losing(table, name));
     expect({ ...tag, created }).toMatchObject({ name, weight: 77, created: false });
-    expect(kinds(db.statements.take())).toEqual(['select', 'insert', 'select']);
+    expect(kinds(db.statements.take())).toEqual(['select', 'insert', ...afterRefusal]);
   });
 
   it('are none for a row in the identity map', async () => {
@@ -136,7 +144,7 @@ describe.each(classes)('the statements of %s', (_, entity, table) => {
   );
 
   it.each([1, 10, 1000])(
-    'are select, insert and select for a batch of %i, of which another writer had one first',
+    'are at most select, insert and select for a batch of %i, of which another writer had one first',
     async (size) => {
       const wheres = Array.from({ length: size }, () => ({ name: newName() }));
       const last = wheres.at(-1)!.name;
@@ -146,7 +154,7 @@ describe.each(classes)('the statements of %s', (_, entity, table) => {
       expect(results.map(([{ name }, created]) => [name, created])).toEqual(
         wheres.map(({ name }) => [name, name !== last]),
       );
-      expect(kinds(db.statements.take())).toEqual(['select', 'insert', 'select']);
+      expect(kinds(db.statements.take())).toEqual(['select', 'insert', ...(size === 1 ? afterRefusal : ['select'])]);
     },
   );
 
