@@ -3,8 +3,8 @@
  * its own, and measures. What is measured runs in plain Node.js from compiled files.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { installFolder } from '../scripts/install-folder.js';
 import { startServers } from '../tests/harness/servers.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -26,22 +26,8 @@ function step(name: string, file: string, args: readonly string[]): void {
   if (code !== 0) throw new Error(`${file} ${args.join(' ')} ended with ${code}`);
 }
 
-/** npm keeps a copy of the lock file of what it installed. */
-function isInstalled(): boolean {
-  const installed = inBench('node_modules/.package-lock.json');
-  if (!existsSync(installed)) return false;
-  type Lock = { packages: Record<string, { version?: string }> };
-  const read = (path: string): Lock['packages'] => (JSON.parse(readFileSync(path, 'utf8')) as Lock).packages;
-  const there = read(installed);
-  return Object.entries(read(inBench('package-lock.json'))).every(
-    ([path, wanted]) => path === '' || 'optional' in wanted || there[path]?.version === wanted.version,
-  );
-}
-
-if (!isInstalled()) {
-  // no package here needs its install script
-  step('installing the peers', 'npm', ['ci', '--prefix', 'bench', '--ignore-scripts', '--no-audit', '--no-fund']);
-}
+process.stderr.write('bench: installing the peers, if they are not there\n');
+installFolder(inBench('.'));
 step('building the library', 'npm', ['run', '--silent', 'build']);
 step('compiling', 'npm', ['run', '--silent', '--prefix', 'bench', 'build']);
 process.stderr.write('bench: starting PostgreSQL and Redis\n');

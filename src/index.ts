@@ -1,3 +1,8 @@
+/**
+ * Get-or-create repositories, the entity cache and its stores.
+ *
+ * @module mikro-orm-plus
+ */
 export { PlusSubscriber } from './PlusSubscriber.js';
 export { AlwaysGetOrCreate } from './repositories/AlwaysGetOrCreate.js';
 export { CachedGetOrCreate } from './repositories/CachedGetOrCreate.js';

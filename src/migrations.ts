@@ -1,4 +1,8 @@
-/** The schema of the change log, exported as `mikro-orm-plus/migrations`. */
+/**
+ * The schema of the change log, exported as `mikro-orm-plus/migrations`.
+ *
+ * @module mikro-orm-plus/migrations
+ */
 export {
   changeLogDown,
   changeLogUp,

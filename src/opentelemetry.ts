@@ -1,3 +1,7 @@
-/** Metrics and spans, exported as `mikro-orm-plus/opentelemetry`. */
+/**
+ * Metrics and spans, exported as `mikro-orm-plus/opentelemetry`.
+ *
+ * @module mikro-orm-plus/opentelemetry
+ */
 export { enableTelemetry, type Telemetry, type TelemetryOptions } from './telemetry/enable.js';
 export type { RelayOwner } from './telemetry/metrics.js';

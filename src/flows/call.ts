@@ -43,7 +43,7 @@ export interface Call {
 const handle = Symbol('creation');
 
 /**
- * What {@link createEntity} gets beside the data. Pass it on to `super.createEntity()` as it is.
+ * What `createEntity()` gets beside the data. Pass it on to `super.createEntity()` as it is.
  */
 export class CreationContext {
   /** The EntityManager that the row is created with. */
