@@ -1,12 +1,11 @@
 import { readFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { createPackedApp } from '../harness/packed-app.js';
 import { createDatabase, dropDatabase } from '../harness/servers.js';
-
-const root = resolve(import.meta.dirname, '../..');
+import { pages, readPage, root } from './pages.js';
 
 async function quickStart(): Promise<string> {
-  const readme = await readFile(join(root, 'README.md'), 'utf8');
+  const readme = await readPage('README.md');
   const block = /<!-- quick-start[^]*?```ts\n([^]*?)```/.exec(readme);
   return block![1]!;
 }
@@ -27,18 +26,10 @@ test('the quick start of the README compiles, and prints what its comments say',
   }
 });
 
-test('every file that README and docs link to exists', async () => {
-  for (const page of [
-    'README.md',
-    'docs/getting-started.md',
-    'docs/get-or-create.md',
-    'docs/caching.md',
-    'docs/cli.md',
-  ]) {
-    const text = await readFile(join(root, page), 'utf8');
-    for (const [, link] of text.matchAll(/\]\((?!https?:)([^)#]+)/g)) {
-      const target = resolve(root, page, '..', link!);
-      await expect(readFile(target).catch((error: NodeJS.ErrnoException) => error.code)).resolves.not.toBe('ENOENT');
-    }
+test.each(pages)('every file that %s links to exists', async (page) => {
+  const text = await readPage(page);
+  for (const [, link] of text.matchAll(/\]\((?!https?:)([^)#]+)/g)) {
+    const target = resolve(root, page, '..', link!);
+    await expect(readFile(target).catch((error: NodeJS.ErrnoException) => error.code)).resolves.not.toBe('ENOENT');
   }
 });

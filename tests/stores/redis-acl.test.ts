@@ -15,7 +15,7 @@ const LONG = 60_000;
 /** The rule that docs/operations.md gives, as the arguments of `ACL`. */
 async function documentedRule(kind: string): Promise<string[]> {
   const text = await readFile(new URL('../../docs/operations.md', import.meta.url), 'utf8');
-  const [, rule] = new RegExp(`<!-- acl: ${kind} -->\\s+\`\`\`\\s*ACL (.*)`).exec(text)!;
+  const [, rule] = new RegExp(`<!-- acl: ${kind} -->\\s+\`\`\`text\\s+ACL (.*)`).exec(text)!;
   return rule!.trim().split(' ');
 }
 
