@@ -3,6 +3,9 @@ import { fileURLToPath } from 'node:url';
 import { defineConfig, type DefaultTheme } from 'vitepress';
 import { sourceLinks } from './source-links.js';
 
+/** The path below which the site is served; GitHub Pages serves it below the repository's name. */
+const base = process.env.DOCS_BASE ?? '/';
+
 const apiSidebar = fileURLToPath(new URL('../api/typedoc-sidebar.json', import.meta.url));
 
 /** Written by TypeDoc just before; the site also works without it. */
@@ -54,8 +57,8 @@ export default defineConfig({
   title: 'mikro-orm-plus',
   description: 'Race-safe, cached get-or-create for MikroORM 7 on PostgreSQL and Redis',
   lang: 'en',
-  // the path below which the site is served; GitHub Pages serves it below the repository's name
-  base: process.env.DOCS_BASE ?? '/',
+  base,
+  head: [['link', { rel: 'icon', type: 'image/svg+xml', href: `${base}icon.svg` }]],
   cleanUrls: false,
   rewrites: { 'decisions/README.md': 'decisions/index.md' },
   vite: { build: { chunkSizeWarningLimit: 2_000 } },

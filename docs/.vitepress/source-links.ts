@@ -16,9 +16,12 @@ export function sourceLinks(md: MarkdownRenderer): void {
     for (const { children } of tokens) {
       let isPlain = false;
       for (const token of children ?? []) {
-        const path = token.type === 'link_open' ? sourcePath(page, token.attrGet('href') ?? '') : undefined;
+        const href = token.type === 'link_open' ? (token.attrGet('href') ?? '') : '';
+        const path = sourcePath(page, href);
         if (path !== undefined && sources) token.attrSet('href', `${sources}/${path}`);
         if (path !== undefined && !sources) isPlain = true;
+        // what shows a folder on GitHub is its index here
+        if (path === undefined && href !== '') token.attrSet('href', href.replace(/\bREADME\.md\b/, 'index.md'));
         if (!isPlain) continue;
         const isEnd = token.type === 'link_close';
         if (isEnd || token.type === 'link_open')
@@ -31,7 +34,7 @@ export function sourceLinks(md: MarkdownRenderer): void {
 
 /** The path from the root of the repository, when `href` leaves the folder of the pages. */
 function sourcePath(page: string, href: string): string | undefined {
-  if (/^(\w+:|#|\/)/.test(href)) return undefined;
+  if (href === '' || /^(\w+:|#|\/)/.test(href)) return undefined;
   const path = posix.join('docs', posix.dirname(page), href);
   return path.startsWith('docs/') ? undefined : path;
 }
