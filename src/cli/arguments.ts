@@ -54,6 +54,13 @@ const commands = {
     },
     most: 1,
   },
+  'warm-up': {
+    usage: 'warm-up <Entity> [property=value …] [--chunk <rows>]',
+    summary: 'put the rows of an entity, or those with certain values, into the cache',
+    about: 'Rows are read in chunks. One that is written meanwhile is left out. SIGINT (Ctrl-C) ends it.',
+    options: { chunk: { type: 'string', help: 'rows that are read at a time (default: 1000)' }, schema },
+    most: Infinity,
+  },
 } as const satisfies Record<string, CommandSpec>;
 
 export type CommandName = keyof typeof commands;
@@ -83,6 +90,7 @@ export interface Call {
     readonly all: boolean;
     readonly watch: boolean;
     readonly intervalMs: number;
+    readonly chunkSize: number;
     readonly schema: string | undefined;
   };
 }
@@ -110,6 +118,7 @@ export function parseCommandLine(argv: readonly string[]): Invocation {
       all: values.all === true,
       watch: values.watch === true,
       intervalMs: milliseconds(values.interval as string | undefined),
+      chunkSize: chunkSize(values.chunk as string | undefined),
       schema: values.schema as string | undefined,
     },
   };
@@ -150,6 +159,14 @@ function milliseconds(seconds = '2'): number {
     throw new UsageError(`--interval takes seconds, from 0.1 to 3600; it is '${seconds}'.`);
   }
   return value * 1_000;
+}
+
+function chunkSize(rows = '1000'): number {
+  const value = Number(rows);
+  if (!Number.isInteger(value) || value < 1 || value > 100_000) {
+    throw new UsageError(`--chunk takes a number of rows, from 1 to 100000; it is '${rows}'.`);
+  }
+  return value;
 }
 
 /** The help of one command, or of all. */

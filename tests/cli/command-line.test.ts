@@ -39,7 +39,7 @@ it('shows help and version', async () => {
 });
 
 it.each<[args: string[], message: RegExp]>([
-  [['docter'], /There is no command 'docter'\. Commands: doctor, relay, evict, stats\./],
+  [['docter'], /There is no command 'docter'\. Commands: doctor, relay, evict, stats, warm-up\./],
   [['doctor', '--jsn'], /Unknown option '--jsn'\. See mikro-orm-plus doctor --help/],
   [['doctor', 'Tag'], /Too many arguments\. Usage: mikro-orm-plus doctor/],
   [['doctor', '--config'], /argument missing/],

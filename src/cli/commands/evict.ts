@@ -1,22 +1,19 @@
-import { unnameableReason } from '../../codec/primary-key.js';
 import { LookupError } from '../../errors.js';
 import { effectiveSchema, keysMeant } from '../../flows/evict.js';
 import { cachedTables } from '../../invalidation/cached-tables.js';
 import { CHANGE_CHANNEL } from '../../invalidation/change-log.js';
 import { printLookup } from '../../natural-keys/print.js';
 import { run } from '../../orm/context.js';
-import { uncacheableReason, type Meta } from '../../orm/metadata.js';
+import type { Meta } from '../../orm/metadata.js';
 import type { PlusSubscriber } from '../../PlusSubscriber.js';
 import type { Region } from '../../stores/Region.js';
 import { UsageError, type Call } from '../arguments.js';
+import { connect, isShared, requireCached } from '../cached.js';
+import { ProgressBar } from '../progress-bar.js';
 import { findEntity, requirePlus, type Project } from '../project.js';
 import { tableOf } from '../tables.js';
 import { errorText, print, printError } from '../terminal.js';
 import { parsePairs } from '../values.js';
-import { withinTime } from '../within-time.js';
-
-/** Long enough for a first connection, its TLS and Sentinel. */
-const ANSWER_MS = 5_000;
 
 /** Removes rows from the cache. Exit code 1 when a store could not be told. */
 export async function evict(project: Project, { args, options }: Call): Promise<number> {
@@ -27,7 +24,7 @@ export async function evict(project: Project, { args, options }: Call): Promise<
   const evicted = { project, plus: requirePlus(project), schema: options.schema };
   if (name === undefined) return evictTables(evicted, cachedTables(em.getMetadata(), em.config));
   const meta = findEntity(project, name);
-  requireCached(evicted, meta);
+  requireCached(project, evicted.plus, meta);
   if (pairs.length === 0) return evictTables(evicted, [meta.root]);
   await evictRows(evicted, meta, parsePairs(meta, pairs, em.getPlatform()));
   return 0;
@@ -41,34 +38,40 @@ interface Evicted {
 }
 
 async function evictTables(evicted: Evicted, metas: readonly Meta[]): Promise<number> {
-  let failures = 0;
+  let [failures, done] = [0, 0];
+  // each one looks at every key of its store
+  using bar = new ProgressBar('evicting');
+  bar.update({ done, total: metas.length });
   for (const meta of metas) {
     try {
-      await evictTable(evicted, meta);
+      const result = await evictTable(evicted, meta);
+      bar.interrupt(() => print(`${meta.className}: ${result}`));
     } catch (error) {
       failures += 1;
-      printError(`${meta.className} was not removed: ${errorText(error)}`);
+      bar.interrupt(() => printError(`${meta.className} was not removed: ${errorText(error)}`));
     }
+    bar.update({ done: (done += 1), total: metas.length });
   }
   if (metas.length === 0) print('No entity is cached.');
   return failures > 0 ? 1 : 0;
 }
 
-async function evictTable(evicted: Evicted, meta: Meta): Promise<void> {
+/** Says what it did. */
+async function evictTable(evicted: Evicted, meta: Meta): Promise<string> {
   const region = evicted.plus.regions.of(evicted.project.em, meta)!;
   if (!isShared(region)) return notifyTable(evicted, meta, region);
   await connect(evicted.plus, region);
   const { hints } = evicted.plus.regions;
   await region.store.clear(region.name);
   if (hints !== region.store && hints.store.capabilities.shared) await hints.clear(region.name);
-  print(`${meta.className}: all rows removed from the store '${region.store.alias}'`);
+  return `all rows removed from the store '${region.store.alias}'`;
 }
 
 async function evictRows(evicted: Evicted, meta: Meta, where: Record<string, unknown>): Promise<void> {
   const { plus, project, schema } = evicted;
   const { em } = project;
   const region = plus.regions.of(em, meta)!;
-  if (!isShared(region)) return notifyTable(evicted, meta, region);
+  if (!isShared(region)) return print(`${meta.className}: ${await notifyTable(evicted, meta, region)}`);
   await connect(plus, region);
   const shown = `${meta.className} ${printLookup(meta, where)}`;
   const { hints } = plus.regions;
@@ -93,9 +96,10 @@ async function evictRows(evicted: Evicted, meta: Meta, where: Record<string, unk
  * Rows in the memory of processes: those that follow the change log empty their copies of a table when they are told
  * that any row of it may have changed.
  *
+ * @returns what was done
  * @throws when they don't follow it
  */
-async function notifyTable({ project, plus, schema }: Evicted, meta: Meta, region: Region): Promise<void> {
+async function notifyTable({ project, plus, schema }: Evicted, meta: Meta, region: Region): Promise<string> {
   const { em } = project;
   const place = `in the store '${region.store.alias}', which is in the memory of each process`;
   if (!plus.relayOptions) {
@@ -107,23 +111,7 @@ async function notifyTable({ project, plus, schema }: Evicted, meta: Meta, regio
   const table = tableOf({ em, schema }, meta);
   const payload = JSON.stringify({ s: table.schema, t: table.name });
   await run(em, { sql: 'select pg_notify(?, ?)', params: [CHANGE_CHANNEL, payload] });
-  print(`${meta.className}: all processes were told to forget its rows, which are ${place}`);
-}
-
-function isShared(region: Region): boolean {
-  return region.store.store.capabilities.shared;
-}
-
-/** A first connection may take longer than a commit would wait. */
-async function connect(plus: PlusSubscriber, region: Region): Promise<void> {
-  for (const { store } of new Set([region.store, plus.regions.hints])) await withinTime(ANSWER_MS, store.ping());
-}
-
-/** @throws {UsageError} when the entity isn't cached */
-function requireCached({ project, plus }: Evicted, meta: Meta): void {
-  if (plus.regions.of(project.em, meta)) return;
-  const reason = uncacheableReason(meta.root) ?? unnameableReason(meta.root);
-  throw new UsageError(`${meta.className} is not cached: ${reason ?? 'it has no cached repository'}.`);
+  return `all processes were told to forget its rows, which are ${place}`;
 }
 
 /** A lookup that can't be used is a mistake in the command line. */
