@@ -28,7 +28,7 @@ const problems: string[] = [];
 const complain = (page: string, problem: string): void => void problems.push(`${page}: ${problem}`);
 
 const { server } = await serve({ root: fileURLToPath(new URL('.', import.meta.url)), port: 0 });
-const site = `http://localhost:${(server!.address() as AddressInfo).port}${process.env.DOCS_BASE ?? '/'}`;
+const site = `http://localhost:${(server.address() as AddressInfo).port}${process.env.DOCS_BASE ?? '/'}`;
 const browser = await playwright.launch({
   executablePath: chromium(),
   args: [
@@ -47,7 +47,7 @@ try {
   process.stdout.write(`${looks.size} pages, ${links} links, search for getOrCreate: ${found.length} results\n`);
 } finally {
   await browser.close();
-  server!.close();
+  server.close();
 }
 for (const problem of problems) process.stdout.write(`${problem}\n`);
 process.stdout.write(problems.length === 0 ? 'The site is fine.\n' : `${problems.length} problems\n`);

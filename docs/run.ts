@@ -9,10 +9,19 @@ import { installFolder } from '../scripts/install-folder.js';
 
 const folder = fileURLToPath(new URL('.', import.meta.url));
 
+/** A tool of the library's own. */
+const ofRoot = (name: string): string => `../../../node_modules/.bin/${name}`;
+
 const commands: Record<string, readonly (readonly string[])[]> = {
   build: [['typedoc'], ['vitepress', 'build']],
   dev: [['typedoc'], ['vitepress', 'dev']],
-  check: [['tsc', '-p', '.'], ['typedoc'], ['vitepress', 'build'], ['../../node_modules/.bin/tsx', 'check.ts']],
+  check: [
+    ['tsc', '-p', '.'],
+    [ofRoot('oxlint'), '-c', '../.oxlintrc.json', '--type-aware', '--deny-warnings', '.'],
+    ['typedoc'],
+    ['vitepress', 'build'],
+    [ofRoot('tsx'), 'check.ts'],
+  ],
 };
 
 const steps = commands[process.argv[2] ?? 'build'];
