@@ -35,7 +35,8 @@ export interface RunningServers {
 }
 
 export interface ServerChoice {
-  postgres?: boolean;
+  /** `durable`: with `fsync`, as in production; otherwise nothing survives a power cut. */
+  postgres?: boolean | { durable: boolean };
   redis?: boolean;
   /** No run has one by itself. By default on a free port, with 64 MB; memcached refuses less than 2. */
   memcached?: boolean | { port?: number; megabytes?: number };
@@ -57,6 +58,7 @@ export interface ServerChoice {
 export async function startServers(choice: ServerChoice): Promise<RunningServers> {
   const args = ['--import', import.meta.resolve('tsx'), fileURLToPath(new URL('keeper/main.ts', import.meta.url))];
   if (choice.postgres) args.push('--postgres');
+  if (typeof choice.postgres === 'object' && choice.postgres.durable) args.push('--postgresDurable');
   if (choice.redis) args.push('--redis');
   if (choice.memcached) {
     const { port, megabytes } = choice.memcached === true ? {} : choice.memcached;

@@ -19,6 +19,7 @@ const { values: options } = parseArgs({
   options: {
     runId: { type: 'string', default: '' },
     postgres: { type: 'boolean', default: false },
+    postgresDurable: { type: 'boolean', default: false },
     redis: { type: 'boolean', default: false },
     memcached: { type: 'boolean', default: false },
     pgbouncer: { type: 'string' },
@@ -58,7 +59,9 @@ async function start(): Promise<Extract<KeeperReport, { kind: 'started' }>['serv
     servers.push(server);
     return { url: server.url, pid: server.pid };
   };
-  const postgres = options.postgres ? launch(startPostgres) : Promise.resolve(undefined);
+  const postgres = options.postgres
+    ? launch((own) => startPostgres(own, { durable: options.postgresDurable }))
+    : Promise.resolve(undefined);
   const redis = options.redis ? launch(startRedis) : Promise.resolve(undefined);
   const { memcachedPort: port, memcachedMegabytes: megabytes } = options;
   const memcached = options.memcached ? launch(() => startMemcached({ port, megabytes })) : Promise.resolve(undefined);

@@ -10,9 +10,9 @@ import { Client } from 'pg';
 import { ServerProcess, retryOnBusyPort, until } from './server-process.js';
 
 /** Fast and throw-away: nothing survives a power cut, everything else is as in production. */
+const THROW_AWAY = { fsync: 'off', full_page_writes: 'off' };
+
 const SETTINGS = {
-  fsync: 'off',
-  full_page_writes: 'off',
   synchronous_commit: 'on',
   max_connections: '300',
   listen_addresses: '127.0.0.1',
@@ -26,7 +26,7 @@ interface Binaries {
 }
 
 /** Starts a PostgreSQL server of its own below `folder`. */
-export async function startPostgres(folder: string): Promise<ServerProcess> {
+export async function startPostgres(folder: string, { durable = false } = {}): Promise<ServerProcess> {
   const owner = unprivilegedUser();
   const binaries = await reachableBinaries(folder, owner);
   const data = join(folder, 'postgres');
@@ -57,7 +57,10 @@ export async function startPostgres(folder: string): Promise<ServerProcess> {
     const port = await getPort();
     const url = `postgresql://postgres@127.0.0.1:${port}/postgres`;
     const logFile = join(folder, 'postgres.log');
-    const settings = Object.entries(SETTINGS).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+    const settings = Object.entries({ ...SETTINGS, ...(durable ? {} : THROW_AWAY) }).flatMap(([name, value]) => [
+      '-c',
+      `${name}=${value}`,
+    ]);
     const child = spawn(binaries.postgres, ['-D', data, '-p', String(port), ...settings], {
       ...owner,
       stdio: ['ignore', 'ignore', 'pipe'],
