@@ -14,7 +14,7 @@ export const CHANGE_CHANNEL = 'plus_change';
  *
  * @public
  */
-export const TRIGGER_VERSION = 1;
+export const TRIGGER_VERSION = 2;
 
 /** The most keys that one row of the log holds. */
 export const MAX_LOGGED_KEYS = 1_000;
@@ -25,8 +25,8 @@ export const MAX_LOGGED_KEYS = 1_000;
  */
 export const MAX_STATEMENT_KEYS = 1_000_000;
 
-/** A notification of at least so many bytes comes without keys; PostgreSQL allows 8 000. */
-export const MAX_PAYLOAD_BYTES = 7_500;
+/** Keys of at least so many bytes are left out of a notification: PostgreSQL allows 8 000, and names are beside them. */
+export const MAX_NOTIFIED_BYTES = 7_000;
 
 /** What a cached table is watched for. INSERT isn't: that a row doesn't exist is never cached. */
 export const WATCHED_EVENTS = ['update', 'delete', 'truncate'] as const;
@@ -52,7 +52,7 @@ export interface ChangeNotification {
   readonly keys: readonly ChangedKey[] | undefined;
 }
 
-/** The name of a watching trigger: `plus_v1_update`. */
+/** The name of a watching trigger: `plus_v2_update`. */
 export function triggerName(event: WatchedEvent, version: number = TRIGGER_VERSION): string {
   return `plus_v${version}_${event}`;
 }

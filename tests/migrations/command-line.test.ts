@@ -24,12 +24,12 @@ async function schemaOf(): Promise<string[]> {
 
 const installed = [
   'plus_change_log',
-  'plus_v1_delete',
-  'plus_v1_truncate',
-  'plus_v1_update',
-  'tag_plus_v1_delete_fn',
-  'tag_plus_v1_truncate_fn',
-  'tag_plus_v1_update_fn',
+  'plus_v2_delete',
+  'plus_v2_truncate',
+  'plus_v2_update',
+  'tag_plus_v2_delete_fn',
+  'tag_plus_v2_truncate_fn',
+  'tag_plus_v2_update_fn',
 ];
 
 describe.each([{ snapshot: true }, { snapshot: false }])('npx mikro-orm, snapshot: $snapshot', ({ snapshot }) => {
@@ -89,6 +89,34 @@ describe.each([{ snapshot: true }, { snapshot: false }])('npx mikro-orm, snapsho
         ['public.tag', snapshot ? [{ id: 1 }] : 'any'],
         ['public.tag', snapshot ? [{ id: 1 }] : 'any'],
       ]);
+    },
+    PATIENCE,
+  );
+
+  test(
+    'migration:create replaces the triggers of version 1, and a rollback of that puts them back',
+    async () => {
+      const url = await createDatabase('cli');
+      client = await rawClient(url);
+      await using project = await createProject(url, { snapshot });
+      await project.entities(cachedTag);
+      await project.mikroOrm('migration:create');
+      await project.age();
+      await project.mikroOrm('migration:up');
+      expect(await schemaOf()).toEqual(installed.map((name) => name.replace('v2', 'v1')));
+
+      await project.mikroOrm('migration:create');
+      expect(await project.migrations()).toHaveLength(2);
+      await project.mikroOrm('migration:up');
+      expect(await schemaOf()).toEqual(installed);
+      await client.query(`insert into tag (name) values ('a'); update tag set n = 1`);
+      expect(await takeLog(client)).toEqual([['public.tag', [{ id: 1 }]]]);
+      expect(await project.mikroOrm('migration:create')).toContain('No changes required');
+
+      await project.mikroOrm('migration:down');
+      expect(await schemaOf()).toEqual(installed.map((name) => name.replace('v2', 'v1')));
+      await client.query(`update tag set n = 2`);
+      expect(await takeLog(client)).toEqual([['public.tag', snapshot ? [{ id: 1 }] : 'any']]);
     },
     PATIENCE,
   );

@@ -180,6 +180,41 @@ describe('keys', () => {
     expect(await functions()).not.toContainEqual(expect.stringContaining('odd'));
   });
 
+  test.each([
+    'r',
+    'a',
+    'c',
+    'g',
+    's',
+    'keys',
+    'part',
+    'absent',
+    'found',
+    'new',
+    'tg_op',
+    'tg_table_name',
+    'plus_changed',
+  ])('in a column that is called %s, alone or beside others', async (name) => {
+    for (const [table, others] of [
+      ['one', []],
+      ['two', ['id']],
+    ] as const) {
+      const primaryKey = [name, ...others];
+      await client.query(
+        `create table ${table} ("${name}" int, id int default 7, n int, primary key ("${primaryKey.join('", "')}"))`,
+      );
+      await watch({ table, primaryKey });
+      await client.query(`insert into ${table} ("${name}") select generate_series(1, 1001)`);
+      await client.query(`update ${table} set n = 1 where "${name}" < 3`);
+      await client.query(`delete from ${table}`);
+      const log = await takeLog(client);
+      const key = (value: number) => ({ [name]: value, ...Object.fromEntries(others.map((other) => [other, 7])) });
+      expect(log[0]).toEqual([`public.${table}`, [key(1), key(2)]]);
+      expect(log.slice(1).flatMap(([, logged]) => logged)).toHaveLength(1001);
+      expect(log.slice(1).flatMap(([, logged]) => logged)).toContainEqual(key(1001));
+    }
+  });
+
   test('two tables whose names agree in all that PostgreSQL keeps of a function name', async () => {
     const names = ['x', 'y'].map((end) => `${'ä'.repeat(31)}${end}`);
     for (const table of names) {
@@ -200,7 +235,7 @@ describe('keys', () => {
       ]),
     );
     for (const table of names) for (const sql of triggersDown({ table })) await client.query(sql);
-    expect(await functions()).toEqual(['tag_plus_v1_delete_fn', 'tag_plus_v1_truncate_fn', 'tag_plus_v1_update_fn']);
+    expect(await functions()).toEqual(['tag_plus_v2_delete_fn', 'tag_plus_v2_truncate_fn', 'tag_plus_v2_update_fn']);
   });
 });
 
@@ -244,6 +279,14 @@ describe('a large change', () => {
     await client.query(`delete from big`);
     expect(await takeLog(client)).toEqual([['public.big', 'any']]);
   });
+});
+
+test('a change of few rows takes no further transaction id', async () => {
+  await client.query(`update tag set n = 1 where id < 3`);
+  const { rows } = await client.query(
+    `select log.xmin = tag.xmin as same from plus_change_log log, tag where tag.id = 1`,
+  );
+  expect(rows).toEqual([{ same: true }]);
 });
 
 describe('partitions and inheritance', () => {
@@ -357,6 +400,17 @@ describe('a change of the schema under the triggers breaks no write', () => {
     expect(await takeLog(client)).toEqual([['public.tag', [{ tag_id: 1 }]]]);
   });
 
+  test('a renamed column of a composite primary key', async () => {
+    await client.query(`create table pair (a int, b int, n int, primary key (a, b)); insert into pair values (1, 2)`);
+    await watch({ table: 'pair', primaryKey: ['a', 'b'] });
+    await client.query(`update pair set n = 1`);
+    await client.query(`alter table pair rename b to c`);
+    await client.query(`update pair set n = 2`);
+    await client.query(`alter table pair rename c to b; alter table pair rename a to c`);
+    await client.query(`update pair set n = 3`);
+    expect((await takeLog(client)).map(([, logged]) => logged)).toEqual([[{ a: 1, b: 2 }], 'any', 'any']);
+  });
+
   test('another type of the primary key, new columns, another name of the table', async () => {
     await client.query(`update tag set n = 1 where id = 1`);
     await client.query(`alter table tag alter id type bigint, add more text`);
@@ -375,8 +429,8 @@ describe('a change of the schema under the triggers breaks no write', () => {
 
   test('triggers that were made again without their transition table log without keys', async () => {
     // what MikroORM writes into the `down` of a migration that removed them
-    await client.query(`create or replace trigger plus_v1_update after update on tag for each statement
-      execute function tag_plus_v1_update_fn()`);
+    await client.query(`create or replace trigger plus_v2_update after update on tag for each statement
+      execute function tag_plus_v2_update_fn()`);
     await client.query(`update tag set n = 1 where id = 1`);
     expect(await takeLog(client)).toEqual([['public.tag', 'any']]);
   });
@@ -399,6 +453,7 @@ describe('notifications', () => {
       await client.query(`update tag set n = 1 where id < 3`);
       await client.query(`delete from tag where id = 3`);
       await client.query(`truncate tag`);
+      await client.query(`update tag set n = 1`);
     });
     expect(payloads).toEqual([
       { s: 'public', t: 'tag', k: keys(1, 2) },
@@ -410,7 +465,7 @@ describe('notifications', () => {
   test('leave the keys out when they are too long for one, or too many', async () => {
     await client.query(`create table long (id text primary key, n int)`);
     await watch({ table: 'long', primaryKey: ['id'] });
-    await client.query(`insert into long select repeat('ä', 1800) || i from generate_series(1, 3) i`);
+    await client.query(`insert into long select repeat('ä', 1700) || i from generate_series(1, 3) i`);
     await client.query(`insert into tag (id, name) select i, i from generate_series(4, 1001) i`);
     const payloads = await notified(async () => {
       await client.query(`update long set n = 1 where id like '%1'`);
@@ -418,10 +473,26 @@ describe('notifications', () => {
       await client.query(`update tag set n = 1`);
     });
     expect(payloads).toEqual([
-      { s: 'public', t: 'long', k: keys(`${'ä'.repeat(1800)}1`) },
+      { s: 'public', t: 'long', k: keys(`${'ä'.repeat(1700)}1`) },
       { s: 'public', t: 'long' },
       { s: 'public', t: 'tag' },
     ]);
+  });
+
+  test('are never too long for PostgreSQL, whatever the names', async () => {
+    const table = '\u0001'.repeat(40);
+    await client.query(`create schema "${table}"; create table "${table}"."${table}" (id text primary key)`);
+    await watch({ schema: table, table, primaryKey: ['id'] });
+    const payloads = await notified(async () => {
+      for (let length = 6_970; length <= 7_010; length += 1) {
+        await client.query(`insert into "${table}"."${table}" values (repeat('x', ${length}))`);
+        await client.query(`delete from "${table}"."${table}"`);
+      }
+    });
+    expect(payloads).toHaveLength(41);
+    expect(payloads[0]).toMatchObject({ s: table, t: table, k: keys('x'.repeat(6_970)) });
+    expect(payloads.at(-1)).toEqual({ s: table, t: table });
+    expect(await takeLog(client)).toHaveLength(41);
   });
 
   test('come with the commit, not before and not without it', async () => {

@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { defineEntity, EntityRepository, EntitySchema, p, type MetadataStorage } from '@mikro-orm/core';
 import { Migration, Migrator } from '@mikro-orm/migrations';
 import { MikroORM, type Options } from '@mikro-orm/postgresql';
@@ -8,7 +10,7 @@ import { withRepo } from '../../src/repositories/with-repo.js';
 import { createDatabase, rawClient } from '../harness/servers.js';
 import { takeLog } from './support/log.js';
 
-const triggers = ['plus_v1_delete', 'plus_v1_truncate', 'plus_v1_update'];
+const triggers = ['plus_v2_delete', 'plus_v2_truncate', 'plus_v2_update'];
 
 const tagProperties = { id: p.integer().primary(), name: p.string().unique(), n: p.integer().default(0) };
 const cachedTag = () => withRepo(defineEntity({ name: 'Tag', properties: tagProperties }), CachedRepo);
@@ -118,16 +120,21 @@ describe('the schema generator', () => {
     expect(await diff(orm)).toBe('');
   });
 
-  test('replaces the triggers of another version', async () => {
-    const { orm, url } = await created({ entities: [cachedTag()] });
-    for (const name of triggers) {
-      const old = name.replace('v1', 'v0');
-      await query(url, `alter trigger ${name} on tag rename to ${old}`);
-      await query(url, `alter function tag_${name}_fn rename to tag_${old}_fn`);
-    }
+  test('replaces what version 1 of the triggers has installed', async () => {
+    const { url } = await created({ entities: [plainTag()] });
+    await query(url, await readFile(join(import.meta.dirname, 'support/triggers-v1.sql'), 'utf8'));
+    await query(url, `insert into tag (name) values ('a'); update tag set n = 1`);
+    const orm = await connect(url, { entities: [cachedTag()] });
     await orm.schema.update();
     expect((await watched(url)).map(({ name }) => name)).toEqual(triggers);
     expect(await functions(url)).toEqual(triggers.map((name) => `tag_${name}_fn`));
+    await query(url, `update tag set n = 2; delete from tag; truncate tag`);
+    expect(await logOf(url)).toEqual([
+      ['public.tag', [{ id: 1 }]],
+      ['public.tag', [{ id: 1 }]],
+      ['public.tag', [{ id: 1 }]],
+      ['public.tag', 'any'],
+    ]);
     expect(await diff(orm)).toBe('');
   });
 

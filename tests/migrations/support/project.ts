@@ -15,8 +15,8 @@ export interface Project extends AsyncDisposable {
   mikroOrm(...args: string[]): Promise<string>;
   /** The migrations there are, by name. */
   migrations(): Promise<{ name: string; code: string }[]>;
-  /** Replaces text in the newest migration. */
-  edit(change: (code: string) => string): Promise<void>;
+  /** Has the newest migration install version 1 of the triggers of a table `tag`, as if it had been made long ago. */
+  age(): Promise<void>;
 }
 
 export async function createProject(url: string, { snapshot }: { snapshot: boolean }): Promise<Project> {
@@ -58,10 +58,36 @@ export async function createProject(url: string, { snapshot }: { snapshot: boole
       return stdout;
     },
     migrations,
-    async edit(change) {
+    async age() {
       const { name, code } = (await migrations()).at(-1)!;
-      await write(join('migrations', name), change(code));
+      const statements = await version1();
+      const calls = statements.map((statement) => `this.addSql(${JSON.stringify(statement)});\n`).join('');
+      const tables = code.replaceAll(/this\.addSql\(`[^`]*plus_v2[^`]*`\);/g, '');
+      await write(
+        join('migrations', name),
+        tables.replace(/(?=\}\s+override down)/, () => calls),
+      );
+      for (const file of await readdir(join(folder, 'migrations'))) {
+        if (!file.endsWith('.json')) continue;
+        const text = await readFile(join(folder, 'migrations', file), 'utf8');
+        const aged: unknown = JSON.parse(text, (_, value: unknown) => agedTrigger(value, statements));
+        await write(join('migrations', file), JSON.stringify(aged));
+      }
     },
     [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
   };
+}
+
+async function version1(): Promise<string[]> {
+  const sql = await readFile(join(import.meta.dirname, 'triggers-v1.sql'), 'utf8');
+  return sql
+    .trim()
+    .split(/;(?:\n(?=create|alter)|$)/)
+    .filter(Boolean);
+}
+
+function agedTrigger(value: unknown, statements: readonly string[]): unknown {
+  if (typeof value !== 'object' || value === null || !('expression' in value) || !('name' in value)) return value;
+  const name = String(value.name).replace('plus_v2', 'plus_v1');
+  return { ...value, name, expression: statements.filter((statement) => statement.includes(name)).join(';\n') };
 }
