@@ -2,7 +2,6 @@ import Sequencer from '@jest/test-sequencer';
 
 /** The files that take longest, longest first: whatever runs last, alone, holds up the whole run. */
 const slowest = [
-  'interleaving/memory',
   'stores/redis-acl',
   'processes/recency',
   'cli/evict',
