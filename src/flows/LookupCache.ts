@@ -14,6 +14,7 @@ import type { GuardedStore } from '../stores/GuardedStore.js';
 import type { Region, RegionRead } from '../stores/Region.js';
 import type { Batch, Entry } from './batch.js';
 import type { CacheSession } from './cache-session.js';
+import type { Data } from './call.js';
 import { driverOf } from '../orm/context.js';
 import { lockForGood } from './commit.js';
 
@@ -86,17 +87,18 @@ export class LookupCache implements CacheSession {
   }
 
   #takeCopy(entry: Entry): void {
-    const { region, hints, em, schema } = this.#context;
+    const { region, hints, em, meta, schema } = this.#context;
     const { hintKey, objectKey } = this.#trailOf(entry.lookup);
     let key = objectKey;
     if (hintKey !== undefined) {
       const hint = region.copyOf(hints, this.#hintEntry(hintKey));
-      if (hint) key = region.objectKey(this.#effectiveSchema(), hint.text);
+      // the hint's own key says which schema it is of
+      if (hint) key = hint.leadsTo ??= region.objectKey(this.#effectiveSchema(), hint.text);
     }
     const copy = key === undefined ? undefined : region.copyOf(region.store, { key, region: region.name });
-    const row = copy && region.decodeCopy(copy, key!);
-    if (!row) return;
-    const entity = this.#hydrateRowOf(entry.lookup, row);
+    const data = copy && region.dataOfCopy(copy, key!, (row) => mapRow(em, meta, row));
+    if (!data) return;
+    const entity = this.#hydrateDataOf(entry.lookup, data);
     if (!entity) return;
     entry.answerWith({ entity, servedBy: 'near-cache' });
     noteManaged(em, entry.lookup, schema, entity);
@@ -309,15 +311,15 @@ export class LookupCache implements CacheSession {
       // of an entry that the store had already lost, it tells nobody
       region.near?.drop([key]);
     } else {
-      const entity = this.#hydrateRowOf(entry.lookup, row);
+      const { em, meta } = this.#context;
+      const entity = this.#hydrateDataOf(entry.lookup, mapRow(em, meta, row));
       if (entity) entry.answerWith({ entity, servedBy: result.isNear ? 'near-cache' : 'store' });
     }
   }
 
   /** Hydrates a cached row if it is the one that a query for the lookup would return. */
-  #hydrateRowOf(lookup: Lookup, row: Row): object | undefined {
+  #hydrateDataOf(lookup: Lookup, data: Data): object | undefined {
     const { em, meta, schema } = this.#context;
-    const data = mapRow(em, meta, row);
     if (!isOfKind(meta, data) || keyText(lookup, comparableData(em, lookup.parts, data)) !== lookup.values)
       return undefined;
     return hydrateData(em, meta, data, schema);

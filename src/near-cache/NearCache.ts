@@ -39,6 +39,8 @@ export interface Copy<Decoded> {
   readonly text: string;
   /** What the caller made of the text, to be kept as long as the copy. Not to be changed by anybody afterwards. */
   decoded: Decoded | undefined;
+  /** The key of the entry that a hint leads to, once somebody has worked it out. */
+  leadsTo?: string;
 }
 
 /** What a read of the store needs to put its result, from {@link NearCache.begin}. */

@@ -157,7 +157,7 @@ export class GuardedStore {
 
   /** Whether an entry is kept out of this process's reads, since the store could not be told of a change. */
   isBypassed({ key, region }: LockEntry): boolean {
-    return this.#owed.has(key) || this.#owedRegions.has(region);
+    return !this.#bypassesNone() && (this.#owed.has(key) || this.#owedRegions.has(region));
   }
 
   #bypassesNone(): boolean {

@@ -11,10 +11,18 @@ import type { Statistics } from '../observability/statistics.js';
 import type { Copy, NearCache } from '../near-cache/NearCache.js';
 import type { LockEntry, ReadResult } from './CacheStore.js';
 import type { GuardedStore } from './GuardedStore.js';
+import { SharedData, type Data } from './SharedData.js';
 
 /** A region's copies hold rows, and hints that are never decoded. */
-type NearCopy = Copy<CheckedRow>;
-export type RegionCopies = NearCache<CheckedRow>;
+/** What is made of a row's copy. */
+interface DecodedCopy {
+  /** Nothing for what isn't a row of this region. */
+  readonly row: CheckedRow | undefined;
+  data: SharedData | undefined;
+}
+
+type NearCopy = Copy<DecodedCopy>;
+export type RegionCopies = NearCache<DecodedCopy>;
 
 /** What a {@link Region} is made of. */
 export interface RegionParts {
@@ -144,10 +152,18 @@ export class Region {
     return from.isBypassed(entry) || !this.#isFollowed() ? undefined : this.near?.copyOf(entry.key);
   }
 
-  /** As {@link decode}; a copy is checked once. */
-  decodeCopy(copy: NearCopy, key: string): Row | undefined {
-    copy.decoded ??= checkRow(copy.text, this.#columns, { key, fingerprint: this.#fingerprint });
-    return copy.decoded && rowOf(copy.decoded, this.#columns);
+  /** The data of a row's copy, as `map` makes it of the row; a copy is checked once, and mapped once if it can be shared. */
+  dataOfCopy(copy: NearCopy, key: string, map: (row: Row) => Data): Data | undefined {
+    copy.decoded ??= {
+      row: checkRow(copy.text, this.#columns, { key, fingerprint: this.#fingerprint }),
+      data: undefined,
+    };
+    const { row, data } = copy.decoded;
+    if (!row) return undefined;
+    if (data) return data.copy();
+    const mapped = map(rowOf(row, this.#columns));
+    copy.decoded.data = row.shared && SharedData.of(mapped);
+    return mapped;
   }
 }
 
