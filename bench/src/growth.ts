@@ -64,6 +64,9 @@ async function fill(process: ContenderProcess, contender: ContenderName, count: 
   for (let pass = 0; pass < contenders[contender].fillPasses; pass += 1) await process.ask({ kind: 'fill', count });
 }
 
+/** How long a slice of a curve takes, at most: a curve is for its shape, and has many points. */
+const SLICE_MS = 250;
+
 /** As many slices as there are rounds, after one that warms up. */
 async function slices(
   { settings }: Bench,
@@ -74,7 +77,7 @@ async function slices(
   const results: SliceResult[] = [];
   for (let round = -1; round < settings.rounds; round += 1) {
     const prefix = `growth-${load.callers}-${load.batch}-${round}-${Math.random().toString(36).slice(2)}`;
-    const slice = { load, limit: limit ?? { milliseconds: settings.sliceMs }, prefix, seed: round + 2 };
+    const slice = { load, limit: limit ?? { milliseconds: Math.min(SLICE_MS, settings.sliceMs) }, prefix, seed: round + 2 };
     const result = await process.ask({ kind: 'slice', slice });
     if (result.errors > 0) throw new Error(`${result.errors} calls failed: ${result.firstError}`);
     if (round >= 0) results.push(result);
@@ -107,8 +110,8 @@ const cachedRows: CurveFamily = {
         for (const size of sizes) {
           bench.progress.say(`${size.toLocaleString('en')} rows, ${name}`);
           await grow(bench.servers, rows + 1, size);
+          await process.ask({ kind: 'warm-up', first: rows === 1 ? 1 : rows + 1, last: size });
           rows = size;
-          await fill(process, contender, size);
           measured.push([size, p50Microseconds(await slices(bench, process, existing(size)))]);
         }
         return measured;

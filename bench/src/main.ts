@@ -8,7 +8,7 @@ import { contenders, type ContenderName } from './contenders/index.js';
 import { serverVersions, type Servers } from './database.js';
 import { curveFamilies, type Curve } from './growth.js';
 import { judge } from './judge.js';
-import { measure, type Measurement } from './measure.js';
+import { endMeasuring, measure, type Measurement } from './measure.js';
 import { Progress } from './progress.js';
 import { figure, plainTable } from './report/markdown.js';
 import { scenarioTable, servedBy, slowerThan, targetTable } from './report/tables.js';
@@ -26,6 +26,7 @@ async function run(chosen: Settings): Promise<void> {
   const progress = new Progress();
   checkNames(chosen.only);
   const measurements = await measureScenarios(servers, chosen, progress);
+  await endMeasuring();
   const curves = await measureCurves(servers, chosen, progress);
   const verdicts = judge(measurements, targets, roleOf);
   const results = {

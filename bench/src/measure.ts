@@ -13,8 +13,10 @@ export const POOL = 16;
 /** Rows that the counting pass asks for: few, so that caches hold them after a short while. */
 const COUNT_ROWS = 50;
 
-/** Rows that a quick run fills caches with, at most. */
-const QUICK_FILL = 1_000;
+/** Rows that a quick run fills caches with and asks hits for, at most. */
+const QUICK_FILL = 500;
+/** Names of one call in a quick run, at most. */
+const QUICK_BATCH = 1_000;
 
 /** One contender at one number of callers. */
 export interface Measurement {
@@ -70,7 +72,7 @@ export async function measure(
   await seed(servers, scenario.rows);
   const crews = scenario.entries.map((entry): Crew => ({
     entry,
-    processes: Array.from({ length: scenario.processes }, () => new ContenderProcess()),
+    processes: Array.from({ length: scenario.processes }, (_value, index) => crewMember(entry, index, settings)),
     slices: new Map(),
     served: {},
   }));
@@ -89,10 +91,28 @@ export async function measure(
       }
     }
     progress.say('counting statements');
-    return (await Promise.all(crews.map((crew) => summarize(crew, scenario, servers)))).flat();
+    return (await Promise.all(crews.map((crew) => summarize(crew, scenario, servers, settings)))).flat();
   } finally {
-    await Promise.all(crews.flatMap(({ processes }) => processes.map((process) => process.close())));
+    const processes = crews.flatMap((crew) => crew.processes);
+    await Promise.all(processes.map((process) => (settings.quick ? process.rest() : process.close())));
   }
+}
+
+/** Processes that a quick run uses again in the next scenario, by contender and number: most of its time was their start. */
+const resting = new Map<string, ContenderProcess>();
+
+function crewMember({ contender }: Entry, index: number, { quick }: Settings): ContenderProcess {
+  if (!quick) return new ContenderProcess();
+  const name = `${contender} ${index}`;
+  const process = resting.get(name) ?? new ContenderProcess();
+  resting.set(name, process);
+  return process;
+}
+
+/** Ends the processes that a quick run has kept. */
+export async function endMeasuring(): Promise<void> {
+  await Promise.all([...resting.values()].map((process) => process.close()));
+  resting.clear();
 }
 
 async function warmUp(crew: Crew, scenario: Scenario, servers: Servers, settings: Settings): Promise<void> {
@@ -113,11 +133,11 @@ function runOnce(
   { entry, processes }: Crew,
   scenario: Scenario,
   callers: number,
-  { sliceMs }: Settings,
+  settings: Settings,
   label: string,
 ): Promise<SliceResult[]> {
-  const load = loadOf(scenario, entry, callers);
-  const limit = scenario.calls === undefined ? { milliseconds: sliceMs } : { calls: scenario.calls };
+  const load = loadOf(scenario, entry, callers, settings);
+  const limit = scenario.calls === undefined ? { milliseconds: settings.sliceMs } : { calls: scenario.calls };
   return Promise.all(
     processes.map((process, index) => {
       const prefix = `${entry.contender}-${callers}-${label}-${index}`;
@@ -128,11 +148,24 @@ function runOnce(
   );
 }
 
-function loadOf(scenario: Scenario, entry: Entry, callers: number): Load {
-  return { ...scenario.load, callers, ...entry.load };
+function loadOf(scenario: Scenario, entry: Entry, callers: number, { quick }: Settings): Load {
+  const load = { ...scenario.load, callers, ...entry.load };
+  if (!quick) return load;
+  const { names } = load;
+  const isCached = names.kind === 'existing' && scenario.fill > 0;
+  return {
+    ...load,
+    batch: Math.min(QUICK_BATCH, load.batch),
+    names: isCached ? { ...names, count: Math.min(QUICK_FILL, names.count) } : names,
+  };
 }
 
-async function summarize(crew: Crew, scenario: Scenario, servers: Servers): Promise<Measurement[]> {
+async function summarize(
+  crew: Crew,
+  scenario: Scenario,
+  servers: Servers,
+  settings: Settings,
+): Promise<Measurement[]> {
   const [process] = crew.processes;
   const counters = Object.entries(await process!.ask({ kind: 'served' }));
   const served = Object.fromEntries(counters.map(([name, count]) => [name, count - (crew.served[name] ?? 0)]));
@@ -142,11 +175,12 @@ async function summarize(crew: Crew, scenario: Scenario, servers: Servers): Prom
   const environment = { databaseUrl: database.url, redisUrl: redis.url, pool: POOL, parameters: {} };
   await process!.ask({ kind: 'open', contender, environment });
   const measurements: Measurement[] = [];
+  const fewest = settings.quick ? 20 : 100;
   for (const [callers, rounds] of crew.slices) {
-    const load = countingLoad(loadOf(scenario, crew.entry, callers));
+    const load = countingLoad(loadOf(scenario, crew.entry, callers, settings));
     // as many calls again warm up: caches fill, connections open, statements are prepared
     const calls =
-      scenario.calls ?? Math.max(load.operation === 'get' || load.operation === 'mixed' ? 100 : 2, load.callers * 2);
+      scenario.calls ?? Math.max(load.operation === 'get' || load.operation === 'mixed' ? fewest : 2, load.callers * 2);
     const run = (label: string): Promise<SliceResult> => {
       const slice = { load, limit: { calls }, prefix: `${contender}-${callers}-${label}`, seed: hash(label) };
       return process!.ask({ kind: 'slice', slice });
@@ -173,6 +207,8 @@ async function summarize(crew: Crew, scenario: Scenario, servers: Servers): Prom
       served,
     });
   }
+  // before the proxies that its connections go through are gone
+  await process!.rest();
   return measurements;
 }
 

@@ -20,8 +20,8 @@ export const HELP = `npm run bench [-- options]
   --quick          under 2 minutes: short slices, small growth curves; to see that it works, not for conclusions
   --strict         exit with 1 when a target is missed
   --only a,b       these scenarios and curves alone (their ids are shown while it runs)
-  --rounds n       slices per contender and number of callers (7; with --quick 3)
-  --slice ms       length of a slice (800; with --quick 40)
+  --rounds n       slices per contender and number of callers (5; with --quick 2)
+  --slice ms       length of a slice (400; with --quick 40)
   --output folder  for results.json, the charts and the page (docs/benchmarks; with --quick or --only docs/benchmarks/quick)
 `;
 
@@ -48,9 +48,9 @@ export function parseSettings(args: readonly string[]): Settings | 'help' {
     quick,
     strict,
     only,
-    rounds: positive('rounds', values.rounds ?? (quick ? '3' : '7')),
-    sliceMs: positive('slice', values.slice ?? (quick ? '40' : '800')),
-    warmUpMs: quick ? 100 : 2_000,
+    rounds: positive('rounds', values.rounds ?? (quick ? '2' : '5')),
+    sliceMs: positive('slice', values.slice ?? (quick ? '40' : '400')),
+    warmUpMs: quick ? 60 : 4_000,
     output: values.output ?? (partial ? 'docs/benchmarks/quick' : 'docs/benchmarks'),
   };
 }

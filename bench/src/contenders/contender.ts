@@ -8,6 +8,8 @@ export interface Contender {
   readonly update?: (name: string) => Promise<unknown>;
   /** Loads a row and adds one to its weight; what it returns stores it. */
   readonly prepareFlush?: (name: string) => Promise<() => Promise<unknown>>;
+  /** Puts seeded rows, by number, into its cache, where it has a way to do so. */
+  readonly warmUp?: (first: number, last: number) => Promise<unknown>;
   /** Who answered so far, for contenders that know. */
   readonly served?: () => Readonly<Record<string, number>>;
   readonly close: () => Promise<void>;

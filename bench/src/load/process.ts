@@ -39,6 +39,11 @@ export class ContenderProcess {
     }
   }
 
+  /** Lets it close its connections, and wait for another scenario. */
+  async rest(): Promise<void> {
+    await this.ask({ kind: 'rest' });
+  }
+
   /** Lets it close its connections, and kills it when that takes too long. */
   async close(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;

@@ -8,19 +8,25 @@ export type Request =
   | { readonly kind: 'open'; readonly contender: ContenderName; readonly environment: Environment }
   /** Asks for the first `count` seeded rows once each, so that caches hold them. */
   | { readonly kind: 'fill'; readonly count: number }
+  /** Puts these seeded rows into the cache, by the contender's own way to do so. */
+  | { readonly kind: 'warm-up'; readonly first: number; readonly last: number }
   | { readonly kind: 'slice'; readonly slice: Slice }
   /** The live heap, in bytes. */
   | { readonly kind: 'heap' }
   | { readonly kind: 'served' }
+  /** Closes the contender; the process stays for another scenario. */
+  | { readonly kind: 'rest' }
   | { readonly kind: 'close' };
 
 /** What each request is answered with. */
 export interface Answers {
   readonly open: undefined;
   readonly fill: undefined;
+  readonly 'warm-up': undefined;
   readonly slice: SliceResult;
   readonly heap: number;
   readonly served: Readonly<Record<string, number>>;
+  readonly rest: undefined;
   readonly close: undefined;
 }
 

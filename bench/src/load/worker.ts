@@ -16,21 +16,26 @@ async function answer(request: Request): Promise<unknown> {
     contender = await contenders[request.contender].open(request.environment);
     return undefined;
   }
+  if (request.kind === 'rest' || request.kind === 'close') {
+    await contender?.close();
+    contender = undefined;
+    return undefined;
+  }
   if (!contender) throw new Error('No contender is open');
   switch (request.kind) {
     case 'fill':
       return fill(contender, request.count);
+    case 'warm-up':
+      if (!contender.warmUp) throw new Error('This contender has no warmUp()');
+      await contender.warmUp(request.first, request.last);
+      return undefined;
     case 'slice':
       return runSlice(contender, request.slice);
     case 'heap':
       return heapAfterCollection();
     case 'served':
-      return contender.served?.() ?? {};
-    case 'close':
     default:
-      await contender.close();
-      contender = undefined;
-      return undefined;
+      return contender.served?.() ?? {};
   }
 }
 
