@@ -12,7 +12,7 @@ import {
   tableOf,
   type Target,
 } from './parts.js';
-import { keyList, ORDINAL } from './select.js';
+import { keyList, ORDINAL, POSITION } from './select.js';
 
 /** The row to insert for one lookup: property-keyed values in database form. */
 interface NewRow {
@@ -117,27 +117,20 @@ export function insertGroup(
   extra = '',
 ): GroupInsert {
   const columns = rows.map((row) => columnsOf(target.driver, target.meta, { ...row.payload }));
-  const insert = insertInto(target, isPlain ? undefined : key, columns);
-  const keyColumns = key!.columns;
-  const keys = keyList(
-    target,
-    columns.map((row, index) => {
-      // a generated column is nothing to insert: what the lookup says of it is what is expected
-      const known = [...row, ...lookupColumns(target, rows[index]!.lookup)];
-      return keyColumns.map((column) => valueOf(known, column));
-    }),
-    rows.map(({ ordinal }) => ordinal),
-  );
-  const raw = keyColumns.map((column, index) => `"t0".${quote(column)} as "__plus_i${index}"`).join(', ');
+  const conflict = isPlain ? undefined : key;
+  const { insert, keys, names } =
+    insertArrays(target, key!, conflict, rows, columns, name) ??
+    insertValues(target, key!, conflict, rows, columns, name);
+  const raw = key!.columns.map((column, index) => `"t0".${quote(column)} as "__plus_i${index}"`).join(', ');
   const equal = key!.nullsNotDistinct ? 'is not distinct from' : '=';
-  const match = keyColumns
-    .map((_, index) => `"${name}"."__plus_i${index}" ${equal} "k"."__plus_k${index}"`)
+  const match = key!.columns
+    .map((column, index) => `"${name}"."__plus_i${index}" ${equal} "k"."__plus_k${names.indexOf(column)}"`)
     .join(' and ');
   const list = rowColumns(target)
     .map((column) => `"${name}".${quote(column)}`)
     .join(', ');
   return {
-    insert: { sql: `"${name}" as (${insert.sql} returning ${fullRow(target)}, ${raw})`, params: insert.params },
+    insert: { sql: `${insert.sql} returning ${fullRow(target)}, ${raw})`, params: insert.params },
     select: {
       sql:
         `select ${list}, "k".${quote(ORDINAL)}${extra} from "${name}" ` +
@@ -147,8 +140,73 @@ export function insertGroup(
   };
 }
 
-function valueOf(row: readonly Column[], name: string): Column {
-  return { name, value: row.find((column) => column.name === name)?.value ?? null };
+/** An insert up to its `returning`, and the relation `k` of the keys to expect, whose columns are numbered as `names` are. */
+interface KeyedInsert {
+  readonly insert: Sql;
+  readonly keys: Sql;
+  readonly names: readonly string[];
+}
+
+/** Rows that name the same columns, as arrays that serve as their keys too; `undefined` when that can't be. */
+function insertArrays(
+  target: Target,
+  key: UniqueKey,
+  conflict: UniqueKey | undefined,
+  rows: readonly NewRow[],
+  columns: readonly (readonly Column[])[],
+  name: string,
+): KeyedInsert | undefined {
+  const given = columns[0]!.map((column) => column.name);
+  if (given.length === 0 || !columns.every((row) => isOfColumns(row, given))) return undefined;
+  const generated = key.columns.filter((column) => !given.includes(column));
+  const list = keyList(
+    target,
+    generated.length === 0
+      ? columns
+      : columns.map((row, index) => [...row, ...expectedOf(target, generated, row, rows[index]!)]),
+    rows.map(({ ordinal }) => ordinal),
+  );
+  if (!list.arrays) return undefined;
+  const into = `insert into ${tableOf(target)} as "t0" (${given.map(quote).join(', ')})`;
+  const values = given.map((_, index) => `"k"."__plus_k${index}"`).join(', ');
+  const keys = `"${name}_k"`;
+  return {
+    insert: {
+      sql:
+        `${keys} as materialized (select * from ${list.sql}), "${name}" as (${into} select ${values} from ${keys} as "k" ` +
+        `order by "k".${quote(POSITION)}${yielding(conflict)}`,
+      params: list.params,
+    },
+    keys: { sql: `${keys} as "k"`, params: [] },
+    names: [...given, ...generated],
+  };
+}
+
+function insertValues(
+  target: Target,
+  key: UniqueKey,
+  conflict: UniqueKey | undefined,
+  rows: readonly NewRow[],
+  columns: readonly (readonly Column[])[],
+  name: string,
+): KeyedInsert {
+  const insert = insertInto(target, conflict, columns);
+  const keys = keyList(
+    target,
+    columns.map((row, index) => expectedOf(target, key.columns, row, rows[index]!)),
+    rows.map(({ ordinal }) => ordinal),
+  );
+  return { insert: { sql: `"${name}" as (${insert.sql}`, params: insert.params }, keys, names: key.columns };
+}
+
+function isOfColumns(row: readonly Column[], names: readonly string[]): boolean {
+  return row.length === names.length && row.every(({ name }, index) => name === names[index]);
+}
+
+/** What an inserted row will have in some columns: a generated one is nothing to insert, and only the lookup tells. */
+function expectedOf(target: Target, names: readonly string[], row: readonly Column[], { lookup }: NewRow): Column[] {
+  const known = [...row, ...lookupColumns(target, lookup)];
+  return names.map((name) => ({ name, value: known.find((column) => column.name === name)?.value ?? null }));
 }
 
 function insertInto(
@@ -166,6 +224,9 @@ function insertInto(
   });
   const columns =
     names.length > 0 ? ` (${names.map(quote).join(', ')}) values ${tuples.join(', ')}` : ' default values';
-  const conflict = key ? ` ${conflictTarget(key)} do ${onTaken}` : '';
-  return { sql: `insert into ${tableOf(target)} as "t0"${columns}${conflict}`, params };
+  return { sql: `insert into ${tableOf(target)} as "t0"${columns}${yielding(key, onTaken)}`, params };
+}
+
+function yielding(key: UniqueKey | undefined, onTaken = 'nothing'): string {
+  return key ? ` ${conflictTarget(key)} do ${onTaken}` : '';
 }

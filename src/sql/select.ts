@@ -2,6 +2,7 @@ import type { Lookup } from '../natural-keys/lookup.js';
 import type { LookupPlan } from '../natural-keys/plan.js';
 import { quote } from '../orm/metadata.js';
 import type { Column, Sql } from '../orm/statement.js';
+import { columnArrays, equalsAny, numberArray, unnested } from './arrays.js';
 import {
   aliased,
   equals,
@@ -53,7 +54,7 @@ function selectBatch(target: Target, plan: LookupPlan, lookups: readonly Lookup[
   const matchOf = (wanted: boolean): Sql[] =>
     keys.matches.filter((_, index) => isKey(rows[0]![index]!) === wanted).map((sql) => ({ sql, params: [] }));
   const rest = restOf([...matchOf(false), ...kindConditions(target)], plan);
-  const where = plan.key ? indexConditions(plan) : rest.conditions;
+  const where = plan.key ? [...anyOf(plan, keys, rows[0]!), ...indexConditions(plan)] : rest.conditions;
   const match = [`"k".${quote(ORDINAL)} > 0`, ...matchOf(true).map(({ sql }) => sql)].join(' and ');
   return {
     sql:
@@ -61,6 +62,17 @@ function selectBatch(target: Target, plan: LookupPlan, lookups: readonly Lookup[
       `inner join ${tableOf(target)} as "t0" on ${match}${whereOf(where)}`,
     params: [...rest.params, ...keys.params, ...where.flatMap(({ params }) => params)],
   };
+}
+
+/**
+ * A join with many keys may make PostgreSQL read the whole table; this, what the index has of them. Keys of several columns
+ * have no such condition: it would look for every combination of their values.
+ */
+function anyOf({ key }: LookupPlan, { arrays }: KeyList, columns: readonly Column[]): Sql[] {
+  if (key!.columns.length !== 1) return [];
+  const index = columns.findIndex(({ name, value }) => name === key!.columns[0] && value !== null);
+  const array = arrays?.[index];
+  return array ? [equalsAny(aliased(columns[index]!.name), array)] : [];
 }
 
 /** The columns that a unique key decides by; all of them where there is none. */
@@ -87,11 +99,17 @@ export interface KeyList extends Sql {
   readonly match: string;
   /** The parts of `match` by column. */
   readonly matches: readonly string[];
+  /** The values of each column as an array, if that can be. */
+  readonly arrays: readonly Sql[] | undefined;
 }
 
+/** The number of a row within its {@link KeyList}, where that is made of arrays. */
+export const POSITION = '__plus_n';
+
 /**
- * Writes the keys of lookups of one shape as `(values …) as "k"`. The first row is a null of each column's own type,
- * from which PostgreSQL types the literals below it: no type name is repeated here, and nothing is cut to a length.
+ * Writes the keys of lookups of one shape as a relation `k`: of arrays, or as `(values …)` whose first row is a null of
+ * each column's own type, from which PostgreSQL types the literals below it. No type name is repeated here, and nothing is
+ * cut to a length.
  */
 export function keyList(
   target: Target,
@@ -100,16 +118,28 @@ export function keyList(
 ): KeyList {
   const columns = rows[0]!;
   const names = [ORDINAL, ...columns.map((_, index) => `__plus_k${index}`)];
-  const typed = columns.map(({ name }) => `, ${typedNull(target, name)}`).join('');
-  const placeholders = columns.map(() => ', ?').join('');
-  const values = ordinals.map((ordinal) => `(${ordinal}${placeholders})`);
   const matches = columns.map(({ name, value }, index) =>
     value === null ? `${aliased(name)} is null` : `${aliased(name)} = "k"."__plus_k${index}"`,
   );
+  const arrays = columnArrays(target, rows);
+  const relation = arrays
+    ? unnested([numberArray(ordinals), ...arrays], '"k"', [...names, POSITION])
+    : valuesOf(target, rows, ordinals, names);
+  return { ...relation, match: [`"k".${quote(ORDINAL)} > 0`, ...matches].join(' and '), matches, arrays };
+}
+
+function valuesOf(
+  target: Target,
+  rows: readonly (readonly Column[])[],
+  ordinals: readonly number[],
+  names: readonly string[],
+): Sql {
+  const columns = rows[0]!;
+  const typed = columns.map(({ name }) => `, ${typedNull(target, name)}`).join('');
+  const placeholders = columns.map(() => ', ?').join('');
+  const values = ordinals.map((ordinal) => `(${ordinal}${placeholders})`);
   return {
     sql: `(values (0${typed}), ${values.join(', ')}) as "k" (${names.map(quote).join(', ')})`,
     params: rows.flatMap((row) => row.map(({ value }) => value)),
-    match: [`"k".${quote(ORDINAL)} > 0`, ...matches].join(' and '),
-    matches,
   };
 }

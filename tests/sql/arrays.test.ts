@@ -1,0 +1,146 @@
+import { defineEntity, p } from '@mikro-orm/postgresql';
+import { GetOrCreateRepo, withRepo } from '../../src/index.js';
+import { createTestOrm, type TestOrm } from '../harness/orm.js';
+
+const Kind = withRepo(
+  defineEntity({
+    name: 'Kind',
+    properties: {
+      id: p.integer().primary(),
+      int: p.integer().nullable().unique(),
+      small: p.smallint().nullable().unique(),
+      big: p.bigint('bigint').nullable().unique(),
+      bigText: p.bigint('string').nullable().unique(),
+      short: p.string().length(4).nullable().unique(),
+      fixed: p.character().length(4).nullable().unique(),
+      double: p.double().nullable().unique(),
+      numeric: p.decimal('string').precision(10).scale(2).nullable().unique(),
+      number: p.decimal('number').precision(10).scale(2).nullable().unique(),
+      moment: p.datetime(3).nullable().unique(),
+      day: p.date().nullable().unique(),
+      uuid: p.uuid().nullable().unique(),
+      bytes: p.blob().nullable().unique(),
+      native: p
+        .enum(() => ['red', 'blue'] as const)
+        .nativeEnumName('kind_color')
+        .nullable()
+        .unique(),
+      flag: p.boolean().nullable(),
+      list: p.array().nullable(),
+      data: p.json<unknown>().nullable(),
+    },
+  }),
+  GetOrCreateRepo,
+);
+
+let db: TestOrm;
+
+beforeAll(async () => {
+  db = await createTestOrm({ entities: [Kind] });
+});
+
+beforeEach(async () => {
+  await db.orm.em.execute('truncate kind');
+});
+
+const repository = () => db.orm.em.fork().getRepository(Kind);
+
+/** All rows as the database writes them, without their keys. */
+async function stored(): Promise<unknown[]> {
+  const rows = await db.orm.em.execute<{ row: object }[]>(
+    `select (to_jsonb(k) - 'id')::text as row from kind as k order by 1`,
+  );
+  return rows.map(({ row }) => row);
+}
+
+const values: Record<string, readonly unknown[]> = {
+  int: [0, -1, 2_147_483_647],
+  small: [0, -32_767, 32_767],
+  big: [0n, -5n, 9_223_372_036_854_775_807n],
+  bigText: ['0', '9223372036854775807'],
+  short: ['', 'a"b', `\\'{,`, 'NULL'],
+  fixed: ['ab', 'abcd'],
+  double: [0.1, -1e-7, 1e300, 3],
+  numeric: ['0.10', '-12345678.90'],
+  number: [0.1, 2, -3.25],
+  moment: [new Date(0), new Date('2026-03-29T01:30:00.123Z')],
+  day: ['2026-01-31', '0001-01-01'],
+  uuid: ['3b241101-e2bb-4255-8caf-4136c566a962', '3B241101-E2BB-4255-8CAF-4136C566A963'],
+  bytes: [Buffer.from([0, 34, 92, 255]), Buffer.alloc(0)],
+  native: ['red', 'blue'],
+};
+
+describe.each(Object.keys(values))('a batch by a column of kind %s', (name) => {
+  const wheres = values[name]!.map((value) => ({ [name]: value }));
+  const data = { flag: true, data: { a: '"' } };
+
+  it('creates the rows that calls of one each create', async () => {
+    for (const where of wheres) await repository().getOrCreate(where, data);
+    const alone = await stored();
+    await db.orm.em.execute('truncate kind');
+    const created = await repository().getOrCreateMany(wheres, data);
+    expect(created.map(([, isNew]) => isNew)).toEqual(wheres.map(() => true));
+    expect(await stored()).toEqual(alone);
+  });
+
+  it('finds the rows that calls of one each find', async () => {
+    const ids = [];
+    for (const where of wheres) ids.push((await repository().getOrCreate(where, data))[0].id);
+    const found = await repository().getOrCreateMany(wheres);
+    expect(found.map(([{ id }, isNew]) => [id, isNew])).toEqual(ids.map((id) => [id, false]));
+  });
+});
+
+describe('a batch', () => {
+  it('doesn’t take a text that is too long for its column for the start of it', async () => {
+    await repository().getOrCreate({ short: 'abcd' });
+    const batch = repository().getOrCreateMany([{ short: 'abcd' }, { short: 'abcdef' }]);
+    await expect(batch).rejects.toMatchObject({ code: '22001' });
+    await expect(repository().getOrCreate({ short: 'abcdef' })).rejects.toMatchObject({ code: '22001' });
+  });
+
+  it.each([
+    ['int', 3_000_000_000, '22003'],
+    ['small', 40_000, '22003'],
+  ])('with a number beyond its column %s fails as a call of its own does', async (name, value, code) => {
+    await expect(repository().getOrCreate({ [name]: value })).rejects.toMatchObject({ code });
+    await expect(repository().getOrCreateMany([{ [name]: 1 }, { [name]: value }])).rejects.toMatchObject({ code });
+  });
+
+  it('by a broken number finds what a call of its own finds', async () => {
+    await repository().getOrCreateMany([{ int: 1 }, { int: 2 }]);
+    const [entity, created] = await repository()
+      .getOrCreate({ int: 1.5 }, {})
+      .catch(() => [undefined, undefined]);
+    const [first] = await repository()
+      .getOrCreateMany([{ int: 1.5 }, { int: 2 }])
+      .catch(() => [[undefined, undefined]]);
+    expect([first![0], first![1]]).toEqual([entity, created]);
+  });
+
+  it('with lists among its values creates them as a call of one each', async () => {
+    const lists = [['a', 'b'], [], ['"', '\\', ',']];
+    for (const [index, list] of lists.entries()) await repository().getOrCreate({ int: index }, { list });
+    const alone = await stored();
+    await db.orm.em.execute('truncate kind');
+    await repository().getOrCreateMany(
+      lists.map((_, index) => ({ int: index })),
+      (_where, index) => ({ list: lists[index]! }),
+    );
+    expect(await stored()).toEqual(alone);
+  });
+
+  it('asks the index for what it names, and doesn’t read the whole table', async () => {
+    await db.orm.em.execute(`insert into kind (short) select to_hex(i) from generate_series(1, 30000) as i`);
+    await db.orm.em.execute('analyze kind');
+    db.statements.take();
+    await repository().getOrCreateMany(
+      Array.from({ length: 1_000 }, (_value, index) => ({ short: index.toString(16) })),
+    );
+    const select = db.statements.take().find((statement) => statement.startsWith('select'))!;
+    const plan = await db.orm.em.execute<{ 'QUERY PLAN': string }[]>(`explain ${select}`);
+    const lines = plan.map((line) => line['QUERY PLAN']).join('\n');
+    expect(lines).toContain('kind_short_unique');
+    expect(lines).not.toContain('Seq Scan on kind');
+  });
+});
