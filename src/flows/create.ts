@@ -3,7 +3,7 @@ import { noteManaged } from '../natural-keys/managed.js';
 import type { Lookup } from '../natural-keys/lookup.js';
 import { keyOrder, planFor } from '../natural-keys/plan.js';
 import type { UniqueKey } from '../natural-keys/unique-keys.js';
-import { buildCandidate, fireAfterCreate, type Candidate } from '../orm/candidate.js';
+import { buildCandidate, fireAfterCreate, sharedNursery, type Candidate } from '../orm/candidate.js';
 import { canonical, sequence } from '../orm/canonical.js';
 import { driverOf, run, type Row } from '../orm/context.js';
 import { fireOnLoad, hydrateCreated } from '../orm/entities.js';
@@ -92,11 +92,13 @@ interface Built {
 /** Builds the candidates, in the order that every process shares. */
 async function buildAll(call: Call, creations: readonly Creation[], mode: CreationMode): Promise<Built[]> {
   const built: Built[] = [];
+  const { em, meta, target } = call;
+  const nursery = creations.length > 1 ? sharedNursery(em, meta, target.schema) : undefined;
   for (const index of inKeyOrder(call, creations)) {
     const creation = creations[index]!;
     const data = await creationData(creation);
-    const candidate = await buildCandidate(call.em, call.meta, data, call.target.schema, mode.hooks);
-    const key = mode.onConflict === 'fail' ? undefined : planFor(driverOf(call.em), creation.lookup).key;
+    const candidate = await buildCandidate(em, meta, data, target.schema, mode.hooks, nursery);
+    const key = mode.onConflict === 'fail' ? undefined : planFor(driverOf(em), creation.lookup).key;
     built.push({ index, creation, candidate, key });
   }
   return built;

@@ -26,12 +26,28 @@ interface Persister {
   processProperties(changeSet: ChangeSet<object>): void;
 }
 
+/** Where candidates are built. */
+function nursery(em: EntityManager, schema: string | undefined): EntityManager {
+  return em.fork({ clear: true, keepTransactionContext: true, ...(schema === undefined ? {} : { schema }) });
+}
+
+/**
+ * A fork for candidates to share, which saves most of what one of their own costs; `undefined` when one of them could
+ * leave something there for the next to see, by a relation or a hook.
+ */
+export function sharedNursery(em: EntityManager, meta: Meta, schema: string | undefined): EntityManager | undefined {
+  const events = em.getEventManager();
+  const isHeard = [EventType.onInit, EventType.beforeCreate].some((event) => events.hasListeners(event, meta));
+  return isHeard || meta.root.relations.length > 0 ? undefined : nursery(em, schema);
+}
+
 /**
  * Builds a new entity as `em.create()` and a flush would: constructor, defaults, `onCreate` values, `beforeCreate`
  * hooks and subscribers, check of required properties. It happens in a fork of its own, with stand-ins for related
  * entities: a candidate that was added to a loaded collection of the caller would be inserted by the next flush, even
  * when the race for its row was lost.
  *
+ * @param fork a {@link sharedNursery} of the same arguments; by default a fork of its own
  * @throws {ValidationError} MikroORM's own, for a missing required property
  */
 export async function buildCandidate(
@@ -40,8 +56,8 @@ export async function buildCandidate(
   data: Readonly<Record<string, unknown>>,
   schema: string | undefined,
   hooks: 'fire' | 'silent' = 'fire',
+  fork = nursery(em, schema),
 ): Promise<Candidate> {
-  const fork = em.fork({ clear: true, keepTransactionContext: true, ...(schema === undefined ? {} : { schema }) });
   const entity = fork.create(meta.class as EntityName<object>, prepareData(fork, meta, data) as never, {
     persist: false,
     ...(schema === undefined ? {} : { schema }),
