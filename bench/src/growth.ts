@@ -77,7 +77,12 @@ async function slices(
   const results: SliceResult[] = [];
   for (let round = -1; round < settings.rounds; round += 1) {
     const prefix = `growth-${load.callers}-${load.batch}-${round}-${Math.random().toString(36).slice(2)}`;
-    const slice = { load, limit: limit ?? { milliseconds: Math.min(SLICE_MS, settings.sliceMs) }, prefix, seed: round + 2 };
+    const slice = {
+      load,
+      limit: limit ?? { milliseconds: Math.min(SLICE_MS, settings.sliceMs) },
+      prefix,
+      seed: round + 2,
+    };
     const result = await process.ask({ kind: 'slice', slice });
     if (result.errors > 0) throw new Error(`${result.errors} calls failed: ${result.firstError}`);
     if (round >= 0) results.push(result);

@@ -160,12 +160,7 @@ function loadOf(scenario: Scenario, entry: Entry, callers: number, { quick }: Se
   };
 }
 
-async function summarize(
-  crew: Crew,
-  scenario: Scenario,
-  servers: Servers,
-  settings: Settings,
-): Promise<Measurement[]> {
+async function summarize(crew: Crew, scenario: Scenario, servers: Servers, settings: Settings): Promise<Measurement[]> {
   const [process] = crew.processes;
   const counters = Object.entries(await process!.ask({ kind: 'served' }));
   const served = Object.fromEntries(counters.map(([name, count]) => [name, count - (crew.served[name] ?? 0)]));

@@ -97,7 +97,8 @@ function contender({ orm, plus, repository }: Opened, scope: Scope, wide: boolea
       ),
     update: async (name) => (await prepareFlush(name))(),
     prepareFlush,
-    warmUp: (first, last) => repository(orm.em.fork()).warmUp({ id: { $gte: first, $lte: last } }, { chunkSize: 5_000 }),
+    warmUp: (first, last) =>
+      repository(orm.em.fork()).warmUp({ id: { $gte: first, $lte: last } }, { chunkSize: 5_000 }),
     served: () => ({ ...plus?.statistics() }),
     close: () => orm.close(),
   };
