@@ -16,7 +16,7 @@ import { RegionDirectory } from './RegionDirectory.js';
 import { ConfigurationError } from './errors.js';
 import type { CallOptions } from './flows/call.js';
 import type { CacheSession } from './flows/cache-session.js';
-import { lockForGood, lockTouched, releaseTouched } from './flows/commit.js';
+import { lockAhead, lockForGood, lockTouched, releaseTouched } from './flows/commit.js';
 import { effectiveSchema, keysMeant } from './flows/evict.js';
 import { LookupCache, readOnlyError } from './flows/LookupCache.js';
 import { warmUp } from './flows/warm-up.js';
@@ -50,6 +50,8 @@ export class PlusSubscriber implements EventSubscriber {
   /** Failures of stores, which are no single entity's. */
   readonly #ofStores = newStatistics();
   readonly #regions: RegionDirectory;
+  /** Units of work whose flush is under way, and is to have a transaction of its own. */
+  readonly #flushing = new WeakSet<object>();
   /** Flushes without a transaction, by unit of work. */
   readonly #bracketed = new WeakMap<object, TransactionRecord>();
   /** Entities whose upsert is told by the flow that made it. */
@@ -318,7 +320,13 @@ export class PlusSubscriber implements EventSubscriber {
     await this.#touch(args);
   }
 
+  beforeFlush(args: FlushEventArgs): void {
+    if (args.em.isInTransaction()) this.#flushing.delete(args.uow);
+    else this.#flushing.add(args.uow);
+  }
+
   async afterFlush(args: FlushEventArgs): Promise<void> {
+    this.#flushing.delete(args.uow);
     await this.#endBracket(args.uow);
   }
 
@@ -358,6 +366,7 @@ export class PlusSubscriber implements EventSubscriber {
     }
     for (const key of keys) record.touch(region, key);
     if (!transaction) await lockTouched(record);
+    else if (this.#flushing.has(em.getUnitOfWork(false))) lockAhead(record);
   }
 
   #bracket(write: object): TransactionRecord {

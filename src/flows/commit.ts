@@ -3,6 +3,34 @@ import type { TouchedEntry, TransactionRecord } from '../invalidation/Transactio
 import type { GuardedStore } from '../stores/GuardedStore.js';
 import type { Region } from '../stores/Region.js';
 
+/** How old a soft lock may be when its commit begins: older ones are asked for again, to last as long as any. */
+const AHEAD_MS = 1_000;
+
+/**
+ * During a flush that has a transaction of its own: sends soft locks of what it writes along with its statements, so that
+ * the commit rarely has to wait for them. It is a head start and no more: the commit waits until they are confirmed, and
+ * asks again for those that weren't, or that are old by then.
+ */
+export function lockAhead(record: TransactionRecord): void {
+  if (record.aheadState !== 'none') return;
+  record.aheadState = 'due';
+  // once for all changes whose hooks run now
+  queueMicrotask(() => process.nextTick(sendAhead, record));
+}
+
+function sendAhead(record: TransactionRecord): void {
+  if (record.aheadState !== 'due') return;
+  record.aheadState = 'none';
+  for (const [store, touched] of byStore(record)) {
+    const entries = touched.filter((entry) => isStrict(entry) && !record.ahead.has(entry.key));
+    if (entries.length === 0 || !hasSoftLocks(store)) continue;
+    const sentAt = performance.now();
+    const confirmed = lockEntries(record, store, entries).catch(() => false);
+    for (const { key } of entries) record.ahead.set(key, { sentAt, confirmed });
+    record.locking.set(store, Promise.all([record.locking.get(store), confirmed]));
+  }
+}
+
 /**
  * Just before COMMIT: soft-locks what the transaction touched. From here until the release, nobody reads or fills these
  * entries, so nobody can see the old row once the new one is committed, whatever becomes of this process.
@@ -14,17 +42,32 @@ import type { Region } from '../stores/Region.js';
  * @throws {StoreError} when a store can't be told and a region of it rejects; the transaction is then rolled back
  */
 export async function lockTouched(record: TransactionRecord): Promise<void> {
+  record.aheadState = 'over';
   await Promise.all(
     byStore(record).map(async ([store, touched]) => {
       if (!hasSoftLocks(store)) {
         if (touched.some(rejects)) await store.ping();
         return;
       }
-      const locking = lockEntries(record, store, touched);
+      const locking = lockRest(record, store, touched);
       record.locking.set(store, Promise.allSettled([record.locking.get(store), locking]));
       if (touched.some((entry) => isStrict(entry) || rejects(entry)) && (await locking)) record.locked.add(store);
     }),
   );
+}
+
+/** Locks what isn't locked ahead. Returns whether all locks are confirmed. */
+async function lockRest(
+  record: TransactionRecord,
+  store: GuardedStore,
+  touched: readonly TouchedEntry[],
+): Promise<boolean> {
+  const ahead = touched.map(({ key }) => record.ahead.get(key));
+  const isSent = ahead.every((lock) => lock !== undefined);
+  const isConfirmed = isSent && (await Promise.all(ahead.map(({ confirmed }) => confirmed))).every(Boolean);
+  const isYoung = ({ region: { options } }: TouchedEntry, index: number): boolean =>
+    performance.now() - ahead[index]!.sentAt <= Math.min(AHEAD_MS, (options.softLockTtl - options.leaseTtl) / 10);
+  return isConfirmed && touched.every(isYoung) ? true : lockEntries(record, store, touched);
 }
 
 /**
@@ -58,6 +101,7 @@ async function lockEntries(
  * can't be told of is remembered and kept out of this process's reads. Never throws: the outcome stands.
  */
 export async function releaseTouched(record: TransactionRecord, outcome: 'committed' | 'rolled-back'): Promise<void> {
+  record.aheadState = 'over';
   const touched = record.touched();
   if (outcome === 'committed') await Promise.all([...record.cleared].map(clearRegion));
   if (touched.length === 0) return;

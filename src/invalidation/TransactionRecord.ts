@@ -10,6 +10,14 @@ export interface TouchedEntry {
   readonly value: string | undefined;
 }
 
+/** A soft lock that was asked for before the commit. */
+export interface LockAhead {
+  /** By a clock that nobody sets. */
+  readonly sentAt: number;
+  /** Whether the store has it; never rejects. */
+  readonly confirmed: Promise<boolean>;
+}
+
 /** What one transaction, from its BEGIN to its end and with all its savepoints, did to cached rows. */
 export class TransactionRecord {
   /** Names this transaction among the holders of soft locks. */
@@ -21,6 +29,10 @@ export class TransactionRecord {
   readonly locking = new Map<unknown, Promise<unknown>>();
   /** Stores whose locks were confirmed before COMMIT; only those may be written through. */
   readonly locked = new Set<unknown>();
+  /** Soft locks that were sent along with the flush's own statements, by entry. */
+  readonly ahead = new Map<string, LockAhead>();
+  /** Whether there are such locks to be sent yet; from the beginning of the commit or rollback on, there are none. */
+  aheadState: 'none' | 'due' | 'over' = 'none';
   /** Regions of which anything may have changed; removed whole after the commit. */
   readonly cleared = new Set<Region>();
 

@@ -76,6 +76,20 @@ export const writer = ({ change = 'update', writeThrough = false }: WriterOption
     yield acknowledge(version);
   };
 
+/** A flush, whose lock goes along with its statement; the commit asks for it again when it is old by then. */
+export const flush = (asksAgain: boolean): Process =>
+  function* (who) {
+    yield lock(who);
+    if (!(yield update(who))) {
+      yield release(who);
+      return;
+    }
+    if (asksAgain) yield lock(who);
+    const version = yield commit(who);
+    yield release(who);
+    yield acknowledge(version);
+  };
+
 export const rollback: Process = function* (who) {
   if (!(yield update(who))) return;
   yield lock(who);

@@ -3,6 +3,7 @@ import {
   autocommit,
   bypassingLateLock,
   evict,
+  flush,
   getOrCreate,
   insert,
   knownKey,
@@ -49,6 +50,17 @@ export const sound: Readonly<Record<string, Scenario>> = {
     losses: 1,
     loss: ['row', 'everything'],
     cached: true,
+  },
+  'readers, a flush whose lock comes before its statement, another writer, and an emptied store': {
+    processes: { R: knownKey, S: unknownKey, F: flush(false), W: updateAndStore },
+    losses: 1,
+  },
+  'a flush that asks for its lock again, after any time, and may die': {
+    processes: { R: knownKey, S: unknownKey, F: flush(true) },
+    ticks: LONG_ENOUGH,
+    losses: 1,
+    loss: ['row', 'sequence', 'everything'],
+    deaths: 1,
   },
   'a writer whose lock comes too late and is refused its commit': {
     processes: { R: knownKey, S: unknownKey, V: rejectedForLateLock, W: updateAndStore },
