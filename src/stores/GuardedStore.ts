@@ -3,6 +3,8 @@ import { ConfigurationError, StoreError } from '../errors.js';
 import { publish } from '../observability/channels.js';
 import type { CacheStore, FillEntry, LockEntry, ReadOptions, ReadResult, ReleaseEntry } from './CacheStore.js';
 import { gather } from './gather.js';
+import { readEach } from './read-each.js';
+import { within } from './within.js';
 
 /** How often a store that failed is asked whether it is back. Nobody's call waits for that. */
 const RETRY_MS = 250;
@@ -295,35 +297,4 @@ function newCircuit(): CircuitBreakerPolicy {
     handleWhen((error) => !(error instanceof ConfigurationError)),
     { breaker: new ConsecutiveBreaker(1), halfOpenAfter: Number.NEGATIVE_INFINITY },
   );
-}
-
-/** Reads keys that several callers may ask for: the first of them gets the lease, as if the others had come later. */
-async function readEach(
-  store: CacheStore,
-  keys: readonly string[],
-  options: ReadOptions,
-): Promise<readonly ReadResult[]> {
-  const distinct = new Map<string, number>();
-  for (const key of keys) if (!distinct.has(key)) distinct.set(key, distinct.size);
-  const results = await store.readMany([...distinct.keys()], options);
-  if (distinct.size === keys.length) return results;
-  const leased = new Set<string>();
-  return keys.map((key) => {
-    const result = results[distinct.get(key)!]!;
-    if (result.kind !== 'leased') return result;
-    return leased.size === leased.add(key).size ? { kind: 'miss' } : result;
-  });
-}
-
-/** Not cockatiel's timeout, which takes an answer that arrived while this process was busy for none. */
-async function within<T>(limitMs: number, work: () => Promise<T>): Promise<T> {
-  const { promise: timeout, reject } = Promise.withResolvers<never>();
-  const fail = (): void => reject(new Error(`The store did not answer within ${limitMs} ms.`));
-  // a process that was busy sees the end of its time before its sockets: an answer that is there already counts
-  const timer = setTimeout(() => setImmediate(fail), limitMs);
-  try {
-    return await Promise.race([work(), timeout]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
