@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { slug } from 'github-slugger';
 import { defineConfig, type DefaultTheme } from 'vitepress';
 import { sourceLinks } from './source-links.js';
 
@@ -62,7 +63,11 @@ export default defineConfig({
   cleanUrls: false,
   rewrites: { 'decisions/README.md': 'decisions/index.md' },
   vite: { build: { chunkSizeWarningLimit: 2_000 } },
-  markdown: { config: (md) => void md.use(sourceLinks) },
+  markdown: {
+    config: (md) => void md.use(sourceLinks),
+    // the anchors that GitHub makes, so that links work in both places
+    anchor: { slugify: slug },
+  },
   themeConfig: {
     nav: [
       { text: 'Guide', link: '/getting-started' },
