@@ -154,9 +154,7 @@ describe('a key that another writer has taken in between', () => {
 
   it('is an error when the key is that of the defaults, which name another row', async () => {
     await rival.query(insertTag);
-    const getting = em()
-      .getRepository(Tag)
-      .getOrCreate({ name: 'wanted' }, { name: 'x' } as never);
+    const getting = em().getRepository(Tag).getOrCreate({ name: 'wanted' }, { name: 'x' });
     await expect(getting).rejects.toThrow(UniqueConstraintViolationException);
   });
 
