@@ -101,7 +101,7 @@ const namesPerSecond = (results: readonly SliceResult[]): number =>
 const cachedRows: CurveFamily = {
   id: 'cached-rows',
   async measure(bench) {
-    const sizes = bench.settings.quick ? [500, 2_000] : [1_000, 10_000, 100_000, 1_000_000];
+    const sizes = bench.settings.quick ? [500, 2_000] : [1_000, 10_000, 100_000, bench.settings.cachedRows];
     const series: Series[] = [];
     for (const [contender, name] of [
       ['plusMemory', 'memory store'],

@@ -11,6 +11,8 @@ export interface Settings {
   readonly rounds: number;
   readonly sliceMs: number;
   readonly warmUpMs: number;
+  /** The most rows in a cache, for the curve of that. */
+  readonly cachedRows: number;
   /** Where results go, as a folder. */
   readonly output: string;
 }
@@ -22,6 +24,7 @@ export const HELP = `npm run bench [-- options]
   --only a,b       these scenarios and curves alone (their ids are shown while it runs)
   --rounds n       slices per contender and number of callers (5; with --quick 2)
   --slice ms       length of a slice (400; with --quick 40)
+  --cached-rows n  largest number of rows in a cache for its curve (300000)
   --output folder  for results.json, the charts and the page (docs/benchmarks; with --quick or --only docs/benchmarks/quick)
 `;
 
@@ -35,6 +38,7 @@ export function parseSettings(args: readonly string[]): Settings | 'help' {
       only: { type: 'string', default: '' },
       rounds: { type: 'string' },
       slice: { type: 'string' },
+      'cached-rows': { type: 'string' },
       output: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
@@ -50,6 +54,7 @@ export function parseSettings(args: readonly string[]): Settings | 'help' {
     only,
     rounds: positive('rounds', values.rounds ?? (quick ? '2' : '5')),
     sliceMs: positive('slice', values.slice ?? (quick ? '40' : '400')),
+    cachedRows: positive('cached-rows', values['cached-rows'] ?? '300000'),
     warmUpMs: quick ? 60 : 4_000,
     output: values.output ?? (partial ? 'docs/benchmarks/quick' : 'docs/benchmarks'),
   };
