@@ -149,6 +149,7 @@ export class LookupCache implements CacheSession {
     const hints = entries.map((entry) => this.#hintEntry(this.#trails.get(entry)!.hintKey!));
     await this.#context.hints.evictMany(hints);
     this.#context.region.near?.drop(hints.map(({ key }) => key));
+    for (const { key } of hints) this.#context.region.remember(key, undefined);
     await this.#putHints(entries.filter((entry) => this.#isCommitted(entry)));
   }
 
@@ -261,7 +262,13 @@ export class LookupCache implements CacheSession {
   }
 
   async #readHints(open: readonly Entry[]): Promise<void> {
-    const asking = open.filter((entry) => this.#trails.get(entry)!.hintKey !== undefined);
+    const asking = open.filter((entry) => {
+      const trail = this.#trails.get(entry)!;
+      if (trail.hintKey === undefined) return false;
+      trail.objectKey = this.#context.region.recall(trail.hintKey);
+      trail.hinted = trail.objectKey !== undefined;
+      return !trail.hinted;
+    });
     if (asking.length === 0) return;
     const entries = asking.map((entry) => this.#hintEntry(this.#trails.get(entry)!.hintKey!));
     const results = await this.#context.region.read(this.#context.hints, entries);
@@ -272,6 +279,7 @@ export class LookupCache implements CacheSession {
       if (result.kind !== 'hit') return;
       trail.hinted = true;
       trail.objectKey = this.#context.region.objectKey(this.#effectiveSchema(), result.value);
+      this.#context.region.remember(trail.hintKey!, trail.objectKey);
     });
   }
 

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import type { ResolvedRegion } from '../config/region-options.js';
 import { fingerprint, lookupKey, objectKey } from '../codec/keys.js';
 import { checkRow, decodeRow, encodeRow, rowOf, type CheckedRow } from '../codec/row-codec.js';
@@ -42,6 +43,9 @@ export interface RegionParts {
 /** What a read found, and whether this process had it. */
 export type RegionRead = ReadResult & { readonly isNear: boolean };
 
+/** Most lookups whose rows' keys a region of a shared store remembers. */
+const REMEMBERED = 10_000;
+
 const counterOf = {
   fill: 'fills',
   'refused-fill': 'refusedFills',
@@ -58,6 +62,8 @@ export class Region {
   readonly #statistics: Statistics;
   readonly #entity: string;
   readonly #isFollowed: () => boolean;
+  /** Where lookups led lately, by the keys of both entries. */
+  readonly #led: LRUCache<string, string> | undefined;
   readonly #cached: ReadonlySet<string>;
   readonly #columns: readonly string[];
   readonly #fingerprint: string;
@@ -71,6 +77,8 @@ export class Region {
     this.near = near;
     this.#entity = meta.className;
     this.#isFollowed = parts.isFollowed ?? (() => true);
+    // a near cache has hints itself, and a memory store is as near
+    if (!near && this.store.store.capabilities.shared) this.#led = new LRUCache({ max: REMEMBERED });
     const excluded = excludedNames(meta, options.exclude);
     const props = loadedProps(meta).filter(({ name }) => !excluded.has(name));
     this.#cached = new Set(props.map(({ name }) => name));
@@ -101,6 +109,19 @@ export class Region {
 
   lookupKey(schema: string | undefined, lookup: Lookup): string {
     return lookupKey(this.name, schema, lookup);
+  }
+
+  /**
+   * The key of the row that a lookup led to when its entry was last read: a hint that saves the round trip for the entry,
+   * and may be wrong as the entry may be.
+   */
+  recall(lookupKey: string): string | undefined {
+    return this.#led?.get(lookupKey);
+  }
+
+  /** Remembers where a lookup led; nothing to forget it. */
+  remember(lookupKey: string, objectKey: string | undefined): void {
+    this.#led?.set(lookupKey, objectKey);
   }
 
   /**
