@@ -8,6 +8,7 @@ import { contenders, type ContenderName } from './contenders/index.js';
 import { serverVersions, type Servers } from './database.js';
 import { curveFamilies, type Curve } from './growth.js';
 import { judge } from './judge.js';
+import { startDelayingProxy } from './load/delaying-proxy.js';
 import { endMeasuring, measure, type Measurement } from './measure.js';
 import { Progress } from './progress.js';
 import { figure, plainTable } from './report/markdown.js';
@@ -22,7 +23,9 @@ if (settings === 'help') console.log(HELP);
 else await run(settings);
 
 async function run(chosen: Settings): Promise<void> {
-  const servers = { databaseUrl: process.env['BENCH_DATABASE_URL']!, redisUrl: process.env['BENCH_REDIS_URL']! };
+  await using database = await startDelayingProxy(process.env['BENCH_DATABASE_URL']!, chosen.delayMs);
+  await using redis = await startDelayingProxy(process.env['BENCH_REDIS_URL']!, chosen.delayMs);
+  const servers = { databaseUrl: database.url, redisUrl: redis.url };
   const progress = new Progress();
   checkNames(chosen.only);
   const measurements = await measureScenarios(servers, chosen, progress);
@@ -31,7 +34,7 @@ async function run(chosen: Settings): Promise<void> {
   const verdicts = judge(measurements, targets, roleOf);
   const results = {
     finishedAt: new Date().toISOString(),
-    settings: { quick: chosen.quick, rounds: chosen.rounds, sliceMs: chosen.sliceMs },
+    settings: { quick: chosen.quick, rounds: chosen.rounds, sliceMs: chosen.sliceMs, delayMs: chosen.delayMs },
     machine: machine(),
     versions: { 'Node.js': process.versions.node, ...(await versions(servers)) },
     scenarios,

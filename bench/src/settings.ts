@@ -13,6 +13,8 @@ export interface Settings {
   readonly warmUpMs: number;
   /** The most rows in a cache, for the curve of that. */
   readonly cachedRows: number;
+  /** How far away the servers are, in ms each way; 0 for as they are. */
+  readonly delayMs: number;
   /** Where results go, as a folder. */
   readonly output: string;
 }
@@ -25,6 +27,7 @@ export const HELP = `npm run bench [-- options]
   --rounds n       slices per contender and number of callers (5; with --quick 2)
   --slice ms       length of a slice (400; with --quick 40)
   --cached-rows n  largest number of rows in a cache for its curve (300000)
+  --delay ms       puts the servers that far away, each way (0), as a network would; results go where partial ones go
   --output folder  for results.json, the charts and the page (docs/benchmarks; with --quick or --only docs/benchmarks/quick)
 `;
 
@@ -39,6 +42,7 @@ export function parseSettings(args: readonly string[]): Settings | 'help' {
       rounds: { type: 'string' },
       slice: { type: 'string' },
       'cached-rows': { type: 'string' },
+      delay: { type: 'string' },
       output: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
@@ -47,7 +51,7 @@ export function parseSettings(args: readonly string[]): Settings | 'help' {
   const { quick, strict } = values;
   const only = values.only.split(',').filter(Boolean);
   // what isn't a full run doesn't replace the results of one
-  const partial = quick || only.length > 0;
+  const partial = quick || only.length > 0 || values.delay !== undefined;
   return {
     quick,
     strict,
@@ -55,6 +59,7 @@ export function parseSettings(args: readonly string[]): Settings | 'help' {
     rounds: positive('rounds', values.rounds ?? (quick ? '2' : '5')),
     sliceMs: positive('slice', values.slice ?? (quick ? '40' : '400')),
     cachedRows: positive('cached-rows', values['cached-rows'] ?? '300000'),
+    delayMs: values.delay === undefined ? 0 : positive('delay', values.delay),
     warmUpMs: quick ? 60 : 4_000,
     output: values.output ?? (partial ? 'docs/benchmarks/quick' : 'docs/benchmarks'),
   };

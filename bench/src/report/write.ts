@@ -14,7 +14,7 @@ import { scenarioTable, servedBy, slowerThan, targetTable } from './tables.js';
 /** Everything that a run has found out. */
 export interface Results {
   readonly finishedAt: string;
-  readonly settings: Pick<Settings, 'quick' | 'rounds' | 'sliceMs'>;
+  readonly settings: Pick<Settings, 'quick' | 'rounds' | 'sliceMs' | 'delayMs'>;
   readonly machine: { readonly cpu: string; readonly cores: number; readonly memoryGigabytes: number };
   readonly versions: Readonly<Record<string, string>>;
   readonly scenarios: readonly Scenario[];
@@ -77,7 +77,7 @@ function section(results: Results, images: string): string {
 function runText({ finishedAt, settings, machine: { cpu, cores, memoryGigabytes }, versions }: Results): string {
   const list = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
   return (
-    `Run of ${finishedAt.slice(0, 10)}: ${settings.rounds} rounds, slices of ${settings.sliceMs} ms, pools of ${POOL} connections, ` +
+    `Run of ${finishedAt.slice(0, 10)}: ${settings.rounds} rounds, slices of ${settings.sliceMs} ms, ${settings.delayMs > 0 ? `servers ${settings.delayMs} ms away each way, ` : ''}pools of ${POOL} connections, ` +
     `on ${cpu} (${cores} cores, ${memoryGigabytes} GB, servers on the same machine). ${list.join(', ')}.`
   );
 }
