@@ -23,8 +23,7 @@ const Kind = withRepo(
       native: p
         .enum(() => ['red', 'blue'] as const)
         .nativeEnumName('kind_color')
-        .nullable()
-        .unique(),
+        .nullable(),
       flag: p.boolean().nullable(),
       list: p.array().nullable(),
       data: p.json<unknown>().nullable(),
@@ -67,18 +66,42 @@ const values: Record<string, readonly unknown[]> = {
   day: ['2026-01-31', '0001-01-01'],
   uuid: ['3b241101-e2bb-4255-8caf-4136c566a962', '3B241101-E2BB-4255-8CAF-4136C566A963'],
   bytes: [Buffer.from([0, 34, 92, 255]), Buffer.alloc(0)],
-  native: ['red', 'blue'],
 };
 
+/** Short texts of everything that has a meaning in an array's literal or around it. */
+const signs = ['"', '\\', "'", ',', '{', '}', '?', ' ', '$1', 'n'];
+const day = (index: number): string => new Date(Date.UTC(2000, 0, index)).toISOString().slice(0, 10);
+
+/** More values of each kind: a statement of few rows has no arrays. */
+const more: Record<string, (index: number) => unknown> = {
+  int: (index) => index + 10,
+  small: (index) => index + 10,
+  big: (index) => BigInt(index) + 10n,
+  bigText: (index) => String(index + 10),
+  short: (index) => `${signs[index % 10]}${signs[Math.floor(index / 10)]}`,
+  fixed: (index) => `x${index}`,
+  double: (index) => index + 0.25,
+  numeric: (index) => `${index}.25`,
+  number: (index) => index + 10.5,
+  moment: (index) => new Date(Date.UTC(2026, 1, index, index % 24)),
+  day,
+  uuid: (index) => `00000000-0000-4000-8000-0000000000${index + 10}`,
+  bytes: (index) => Buffer.from([index, 92, 34]),
+};
+const MANY = 60;
+
 describe.each(Object.keys(values))('a batch by a column of kind %s', (name) => {
-  const wheres = values[name]!.map((value) => ({ [name]: value }));
-  const data = { flag: true, data: { a: '"' } };
+  const filling = Array.from({ length: MANY }, (_value, index) => more[name]!(index));
+  const wheres = [...values[name]!, ...filling].map((value) => ({ [name]: value }));
+  const data = { flag: true, data: { a: '"' }, native: 'blue' } as const;
 
   it('creates the rows that calls of one each create', async () => {
     for (const where of wheres) await repository().getOrCreate(where, data);
     const alone = await stored();
     await db.orm.em.execute('truncate kind');
+    db.statements.take();
     const created = await repository().getOrCreateMany(wheres, data);
+    expect(db.statements.take().map((statement) => statement.includes('unnest('))).toEqual([true, true]);
     expect(created.map(([, isNew]) => isNew)).toEqual(wheres.map(() => true));
     expect(await stored()).toEqual(alone);
   });
@@ -94,7 +117,8 @@ describe.each(Object.keys(values))('a batch by a column of kind %s', (name) => {
 describe('a batch', () => {
   it('doesn’t take a text that is too long for its column for the start of it', async () => {
     await repository().getOrCreate({ short: 'abcd' });
-    const batch = repository().getOrCreateMany([{ short: 'abcd' }, { short: 'abcdef' }]);
+    const filling = Array.from({ length: MANY }, (_value, index) => ({ short: `${index}` }));
+    const batch = repository().getOrCreateMany([...filling, { short: 'abcd' }, { short: 'abcdef' }]);
     await expect(batch).rejects.toMatchObject({ code: '22001' });
     await expect(repository().getOrCreate({ short: 'abcdef' })).rejects.toMatchObject({ code: '22001' });
   });
@@ -104,22 +128,24 @@ describe('a batch', () => {
     ['small', 40_000, '22003'],
   ])('with a number beyond its column %s fails as a call of its own does', async (name, value, code) => {
     await expect(repository().getOrCreate({ [name]: value })).rejects.toMatchObject({ code });
-    await expect(repository().getOrCreateMany([{ [name]: 1 }, { [name]: value }])).rejects.toMatchObject({ code });
+    const filling = Array.from({ length: MANY }, (_value, index) => ({ [name]: index }));
+    await expect(repository().getOrCreateMany([...filling, { [name]: value }])).rejects.toMatchObject({ code });
   });
 
   it('by a broken number finds what a call of its own finds', async () => {
-    await repository().getOrCreateMany([{ int: 1 }, { int: 2 }]);
+    const filling = Array.from({ length: MANY }, (_value, index) => ({ int: index }));
+    await repository().getOrCreateMany(filling);
     const [entity, created] = await repository()
       .getOrCreate({ int: 1.5 }, {})
       .catch(() => [undefined, undefined]);
     const [first] = await repository()
-      .getOrCreateMany([{ int: 1.5 }, { int: 2 }])
+      .getOrCreateMany([{ int: 1.5 }, ...filling])
       .catch(() => [[undefined, undefined]]);
     expect([first![0], first![1]]).toEqual([entity, created]);
   });
 
   it('with lists among its values creates them as a call of one each', async () => {
-    const lists = [['a', 'b'], [], ['"', '\\', ',']];
+    const lists = Array.from({ length: MANY }, (_value, index) => [['a', 'b'], [], ['"', '\\', ',']][index % 3]!);
     for (const [index, list] of lists.entries()) await repository().getOrCreate({ int: index }, { list });
     const alone = await stored();
     await db.orm.em.execute('truncate kind');
