@@ -4,7 +4,12 @@ import { helpText, parseCommandLine, UsageError, type Call } from './arguments.j
 import type * as project from './run.js';
 import { printError } from './terminal.js';
 
+/** How long a process stays for connections that are still open after everything has been closed. */
+const LINGER_MS = 1_000;
+
 process.exitCode = await main(process.argv.slice(2));
+// only what hangs is left to keep the process alive; what was printed goes out first
+setTimeout(() => process.stdout.write('', () => process.exit()), LINGER_MS).unref();
 
 /** Returns the exit code: 0 fine, 1 problems found or the command failed, 2 wrong usage or no configuration. */
 async function main(argv: readonly string[]): Promise<number> {

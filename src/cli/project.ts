@@ -5,6 +5,10 @@ import type { Meta } from '../orm/metadata.js';
 import { UsageError, type Call } from './arguments.js';
 import { suggestion } from './names.js';
 import { errorText } from './terminal.js';
+import { NoAnswerError, withinTime } from './within-time.js';
+
+/** How long servers may take to say good-bye. One that hangs doesn't; the end of the process cuts its connections. */
+const CLOSE_MS = 2_000;
 
 /** The project that a command works on: its ORM, and the cache of that. */
 export interface Project extends AsyncDisposable {
@@ -42,8 +46,8 @@ export async function openProject(call: Call, host: Host): Promise<Project> {
       .filter(({ embeddable, pivotTable, abstract }) => !embeddable && !pivotTable && !abstract)
       .toSorted((one, other) => (one.className < other.className ? -1 : 1)),
     [Symbol.asyncDispose]: async () => {
-      await plus?.close();
-      await orm.close(true);
+      const closing = Promise.all([plus?.close(), orm.close(true)]);
+      await withinTime(CLOSE_MS, closing).catch(ignoreNoAnswer);
     },
   };
 }
@@ -66,4 +70,8 @@ export function findEntity({ entities }: Project, name: string): Meta {
       entities.map(({ className }) => className),
     )}`,
   );
+}
+
+function ignoreNoAnswer(error: unknown): void {
+  if (!(error instanceof NoAnswerError)) throw error;
 }

@@ -1,14 +1,16 @@
-import { run } from '../../orm/context.js';
 import type { Call } from '../arguments.js';
+import { ask } from '../doctor/ask.js';
 import { checkChangeLog } from '../doctor/change-log.js';
 import { findingsOf, type Check, type DoctorContext, type Finding } from '../doctor/finding.js';
 import { checkNaturalKeys } from '../doctor/natural-keys.js';
 import { checkRegions } from '../doctor/regions.js';
 import { checkRelay } from '../doctor/relay.js';
 import { printJson, printText } from '../doctor/reports.js';
+import { whoIsInTheWay } from '../doctor/remedies.js';
 import { checkStores } from '../doctor/stores.js';
 import type { Project } from '../project.js';
 import { errorText, printError } from '../terminal.js';
+import { NoAnswerError } from '../within-time.js';
 
 const { ok, problem } = findingsOf('database');
 
@@ -33,6 +35,9 @@ async function examine(context: DoctorContext): Promise<Finding[]> {
 
 /** The other checks go on: the account may just not be allowed to see something. */
 function checkFailed(error: unknown): Finding[] {
+  if (error instanceof NoAnswerError) {
+    return [problem('no-answer', 'doctor', `a check could not be finished: ${error.message}`, whoIsInTheWay)];
+  }
   const remedy = ['-- is the account allowed to read the tables? DEBUG=1 shows where it failed'];
   if (process.env.DEBUG) printError(error);
   return [problem('check-failed', 'doctor', `a check could not be finished: ${errorText(error)}`, remedy)];
@@ -41,7 +46,7 @@ function checkFailed(error: unknown): Finding[] {
 async function checkDatabase({ em }: DoctorContext): Promise<Finding> {
   const subject = em.config.get('dbName') ?? 'database';
   try {
-    const [row] = await run(em, { sql: "select current_setting('server_version') as version", params: [] });
+    const [row] = await ask(em, { sql: "select current_setting('server_version') as version", params: [] });
     return ok('reachable', subject, `PostgreSQL ${String(row!.version)}`);
   } catch (error) {
     const remedy = ['npx mikro-orm debug', '-- keys, change log and relay were not looked at'];

@@ -1,5 +1,6 @@
-import { run, type EntityManager } from '../../orm/context.js';
+import type { EntityManager } from '../../orm/context.js';
 import { quote } from '../../orm/metadata.js';
+import { ask } from './ask.js';
 
 /** A table in the database. */
 export interface Table {
@@ -26,7 +27,7 @@ export interface DatabaseIndex {
 
 /** The names of a table's columns; `undefined` when there is no such table. */
 export async function columnsOfTable(em: EntityManager, table: Table): Promise<Set<string> | undefined> {
-  const rows = await run(em, {
+  const rows = await ask(em, {
     sql: `select a.attname as "column" from pg_class c join pg_namespace n on n.oid = c.relnamespace
       left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
       where n.nspname = ? and c.relname = ? and c.relkind in ('r', 'p', 'f')`,
@@ -38,7 +39,7 @@ export async function columnsOfTable(em: EntityManager, table: Table): Promise<S
 /** All indexes of a table. */
 export async function indexesOfTable(em: EntityManager, table: Table): Promise<DatabaseIndex[]> {
   // through jsonb, as servers before 15 have no "nulls not distinct"
-  const rows = await run(em, {
+  const rows = await ask(em, {
     sql: `select x.relname as "name", i.indisunique as "isUnique", i.indisprimary as "isPrimary",
         i.indisvalid and i.indisready and i.indislive as "isValid", i.indimmediate as "isImmediate",
         i.indexprs is not null as "hasExpressions",
@@ -70,7 +71,7 @@ export async function normalPredicates(
   const items = predicates.map((predicate) => `(${predicate})`.replaceAll('?', '\\?'));
   const from = `${quote(table.schema)}.${quote(table.name)}`;
   const sql = `explain (verbose, costs off, format json) select ${items.join(', ')} from only ${from}`;
-  const [row] = await run(em, { sql, params: [] });
+  const [row] = await ask(em, { sql, params: [] });
   const [{ Plan: plan }] = row!['QUERY PLAN'] as [{ Plan: { Output: string[] } }];
   return plan.Output;
 }
@@ -86,7 +87,7 @@ export interface DatabaseTrigger {
 
 /** All triggers of this library's in the database, but those that partitions have from their parent. */
 export async function libraryTriggers(em: EntityManager): Promise<DatabaseTrigger[]> {
-  const rows = await run(em, {
+  const rows = await ask(em, {
     sql: `select n.nspname as "schema", c.relname as "table", t.tgname as "name", t.tgenabled::text as "enabled"
       from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
       where not t.tgisinternal and t.tgname ~ '^plus_v[0-9]+_' order by 1, 2, 3`,

@@ -4,11 +4,13 @@ import { driverOf, type EntityManager } from '../../orm/context.js';
 import { isTablePerType, loadedProps, type Meta } from '../../orm/metadata.js';
 import { columnsOfProp } from '../../orm/statement.js';
 import { errorText } from '../terminal.js';
+import { ask } from './ask.js';
 import { columnsOfTable, indexesOfTable, type DatabaseIndex, type Table } from './catalog.js';
 import { findingsOf, type DoctorContext, type Finding } from './finding.js';
 import { faultOf, type KeyFault } from './key-faults.js';
-import { migrate, nameOfKey, replaceIndexes, shown } from './remedies.js';
+import { migrate, nameOfKey, replaceIndexes, shown, whoIsInTheWay } from './remedies.js';
 import { tableOf } from '../tables.js';
+import { NoAnswerError } from '../within-time.js';
 
 const { ok, warning, problem } = findingsOf('natural-keys');
 
@@ -17,7 +19,12 @@ export async function checkNaturalKeys(context: DoctorContext): Promise<Finding[
   const findings: Finding[] = [];
   const seen = new Set<string>();
   for (const meta of context.entities) {
-    if (hasPlusRepository(context.em, meta)) findings.push(...(await checkEntity(context, meta, seen)));
+    if (!hasPlusRepository(context.em, meta)) continue;
+    try {
+      findings.push(...(await checkEntity(context, meta, seen)));
+    } catch (error) {
+      findings.push(await unanswered(context, meta, error));
+    }
   }
   return findings;
 }
@@ -25,6 +32,14 @@ export async function checkNaturalKeys(context: DoctorContext): Promise<Finding[
 function hasPlusRepository(em: EntityManager, meta: Meta): boolean {
   const repository = em.config.getRepositoryClass(meta.repository) as { prototype: object };
   return !meta.virtual && hasTrait(repository.prototype, CORE);
+}
+
+/** A table that is locked keeps doctor from its own keys only; a server that hangs, from all others. */
+async function unanswered(context: DoctorContext, meta: Meta, error: unknown): Promise<Finding> {
+  if (!(error instanceof NoAnswerError)) throw error;
+  await ask(context.em, { sql: 'select 1', params: [] });
+  const message = `${error.message} about the indexes of ${shown(tableOf(context, meta))}`;
+  return problem('no-answer', meta.className, message, whoIsInTheWay);
 }
 
 /** `seen`: what was reported of other classes in the same table. */
@@ -102,6 +117,7 @@ async function checkKey(
       if (hasColumns(index, key.columns)) found.push({ index, fault: await faultOf(em, table, key, index) });
     }
   } catch (error) {
+    if (error instanceof NoAnswerError) throw error;
     const message = `its predicate (${key.predicate}) can't be used on the table: ${errorText(error)}`;
     return problem('predicate-unusable', subject, message, ['-- correct `where` of the declaration']);
   }

@@ -1,7 +1,7 @@
 import { cachedTables } from '../../invalidation/cached-tables.js';
 import { relayLockKey } from '../../invalidation/relay/ChangeLog.js';
-import { run } from '../../orm/context.js';
 import { quote, type Meta } from '../../orm/metadata.js';
+import { ask } from './ask.js';
 import { columnsOfTable } from './catalog.js';
 import { findingsOf, type DoctorContext, type Finding } from './finding.js';
 import { logTableOf, tableOf } from '../tables.js';
@@ -60,7 +60,7 @@ function checkForeign({ count, ageMs }: Backlog): Finding[] {
 
 /** Who holds the lock of the active relay. */
 async function findHolder({ em, plus }: DoctorContext): Promise<string | undefined> {
-  const [row] = await run(em, {
+  const [row] = await ask(em, {
     sql: `select l.pid::int as "pid", host(a.client_addr) as "host" from pg_locks l
         left join pg_stat_activity a on a.pid = l.pid
       where l.locktype = 'advisory' and l.granted and l.objsubid = 1
@@ -78,7 +78,7 @@ async function readBacklog(
   tables: readonly Meta[],
 ): Promise<{ own: Backlog; foreign: Backlog }> {
   const log = logTableOf(context);
-  const rows = await run(context.em, {
+  const rows = await ask(context.em, {
     sql: `select table_schema as "schema", table_name as "table", count(*)::int as "count",
         (extract(epoch from clock_timestamp() - min(created_at)) * 1000)::float8 as "ageMs"
       from (select table_schema, table_name, created_at from ${quote(log.schema)}.${quote(log.name)}

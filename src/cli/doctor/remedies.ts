@@ -5,6 +5,12 @@ import type { DatabaseIndex, Table } from './catalog.js';
 /** How tables, columns, triggers and log get into the database. */
 export const migrate: readonly string[] = ['npx mikro-orm migration:create', 'npx mikro-orm migration:up'];
 
+/** What to do when PostgreSQL doesn't answer. */
+export const whoIsInTheWay: readonly string[] = [
+  '-- find who holds the lock, or what keeps the server busy, and run doctor again afterwards:',
+  `select pid, pg_blocking_pids(pid) as "waits for", state, xact_start, query from pg_stat_activity where state <> 'idle';`,
+];
+
 /** A name as SQL text to be shown; what is sent to the database is quoted elsewhere. */
 function ident(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;

@@ -1,16 +1,10 @@
 import type { CacheStore } from '../../stores/CacheStore.js';
+import { MemcachedStore } from '../../stores/memcached/MemcachedStore.js';
 import { inspectServer, redisAccessOf, type RedisServerReport } from '../../stores/redis/inspect.js';
-import { errorText } from '../terminal.js';
 import { withinTime } from '../within-time.js';
-import { findingsOf, type DoctorContext, type Finding } from './finding.js';
-
-const { ok, warning, problem } = findingsOf('stores');
-
-/** Long enough for a first connection, its TLS and Sentinel. */
-const ANSWER_MS = 5_000;
-
-/** Nothing depends on the clocks but what people read out of logs, and memcached's leases. */
-const CLOCK_MS = 1_000;
+import type { DoctorContext, Finding } from './finding.js';
+import { checkMemcached } from './memcached.js';
+import { ANSWER_MS, checkClock, megabytes, ok, problem, unreachable, warning } from './store-findings.js';
 
 /** Policies that choose what to throw out so that a soft lock, which is young and in use, may go before the rest. */
 const CARELESS = ['allkeys-random', 'volatile-random', 'allkeys-lfu', 'volatile-lfu'];
@@ -33,14 +27,11 @@ async function checkStore(
       const reports = await withinTime(ANSWER_MS, redis.eachServer(inspectServer));
       return reports.flatMap((report) => checkServer(reports.length > 1 ? `${alias}:${report.port}` : alias, report));
     }
+    if (store instanceof MemcachedStore) return await checkMemcached(alias, store);
     await withinTime(ANSWER_MS, store.ping());
     return [ok('reachable', alias, store.capabilities.shared ? 'answers' : 'is in the memory of each process')];
   } catch (error) {
-    return [
-      problem('unreachable', alias, `does not answer: ${errorText(error)}`, [
-        `-- start it, or correct stores.${alias} of PlusSubscriber; until then the database answers`,
-      ]),
-    ];
+    return [unreachable(alias, alias, error)];
   }
 }
 
@@ -64,12 +55,7 @@ export function checkServer(subject: string, report: RedisServerReport): Finding
       ]),
     );
   }
-  const { offsetMs, exactToMs } = report.clock;
-  if (Math.abs(offsetMs) - exactToMs > CLOCK_MS) {
-    const message = `its clock is ${Math.round(offsetMs)} ms ${offsetMs > 0 ? 'ahead of' : 'behind'} this machine's`;
-    findings.push(warning('clock', subject, message.replace('-', ''), ['-- let both follow a time server (NTP)']));
-  }
-  return findings;
+  return [...findings, ...checkClock(subject, report.clock)];
 }
 
 function checkVersion(subject: string, report: RedisServerReport): Finding {
@@ -109,8 +95,4 @@ function checkMemory(subject: string, { policy, maxMemoryBytes }: RedisServerRep
     return [warning('policy', subject, `maxmemory-policy is ${policy}, which may throw out a soft lock`, remedy)];
   }
   return [];
-}
-
-function megabytes(bytes: number): string {
-  return `${(bytes / 2 ** 20).toFixed(1)} MB`;
 }

@@ -115,6 +115,10 @@ export class Items {
     await Promise.all(this.#servers.map(async (server) => (await server.session()).ping()));
   }
 
+  get servers(): readonly Server[] {
+    return this.#servers;
+  }
+
   async end(): Promise<void> {
     await Promise.all(this.#servers.map((server) => server.end()));
   }

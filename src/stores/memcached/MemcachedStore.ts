@@ -16,6 +16,7 @@ import { milliseconds, sequenceKey } from '../limits.js';
 import { liveEntry, pathOf } from './entry.js';
 import { fillUnderGuard, fillUnderLease } from './fills.js';
 import { Items, newItem, type Read } from './Items.js';
+import type { Server } from './Server.js';
 import type { MemcachedServerSource } from './servers.js';
 import type { Change } from './Session.js';
 
@@ -134,6 +135,11 @@ export class MemcachedStore implements CacheStore {
 
   async ping(): Promise<void> {
     await this.#use(() => this.#items.ping());
+  }
+
+  /** @internal */
+  servers(): readonly Pick<Server, 'id' | 'stats'>[] {
+    return this.#items.servers;
   }
 
   async close(): Promise<void> {

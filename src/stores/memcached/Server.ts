@@ -22,6 +22,18 @@ export class Server {
     return this.#connecting;
   }
 
+  /** What the server says of itself, asked in a session of its own. */
+  async stats(): Promise<Readonly<Record<string, string>>> {
+    const session = new Session(await this.#source.connection());
+    try {
+      await session.connect();
+      await session.ping();
+      return await session.stats();
+    } finally {
+      session.end();
+    }
+  }
+
   /** Ends the session that is open, and the one that is being opened. */
   async end(): Promise<void> {
     this.#session?.end();

@@ -63,6 +63,12 @@ export class Session {
     await this.#answered(this.#connection.command('mn'));
   }
 
+  /** What the server says of itself; nothing when the connection can't ask. */
+  async stats(): Promise<Readonly<Record<string, string>>> {
+    const reply = await this.#answered(this.#connection.command('stats', { isStats: true }));
+    return typeof reply === 'object' && reply !== null ? (reply as Record<string, string>) : {};
+  }
+
   /** Returns names and texts of the items that exist. */
   async getMany(names: readonly string[]): Promise<[name: string, text: string][]> {
     const parts: Promise<unknown>[] = [];

@@ -10,9 +10,13 @@ export interface MemcachedConnection {
   isConnected(): boolean;
   /**
    * Sends one command of memcached's text protocol, without its last line end, and resolves to the line that answers
-   * it; with `isMultiline`, a `get`, to the values found. Rejects with an error line. Commands are answered in order.
+   * it; with `isMultiline`, a `get`, to the values found; with `isStats`, `stats`, to an object of texts, which only
+   * `doctor` asks for, on a connection of its own. Rejects with an error line. Commands are answered in order.
    */
-  command(command: string, options?: { isMultiline?: boolean; requestedKeys?: string[] }): Promise<unknown>;
+  command(
+    command: string,
+    options?: { isMultiline?: boolean; requestedKeys?: string[]; isStats?: boolean },
+  ): Promise<unknown>;
 }
 
 /** A memcached server, for those that a URL can't describe, such as one behind TLS. */
