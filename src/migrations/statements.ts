@@ -23,6 +23,12 @@ export interface TriggerOptions {
    * written by their own name.
    */
   logAs?: string;
+  /**
+   * Whether changes are notified besides being logged. Default: true. `false` is for tables that are written in
+   * two-phase commits, as PostgreSQL prepares no transaction that has notified anything: the relay then finds the changes
+   * when it polls, and `memory://` regions of other processes don't hear of them.
+   */
+  notify?: boolean;
 }
 
 /**
@@ -50,11 +56,11 @@ export function changeLogDown(options: ChangeLogOptions = {}): string[] {
  * @throws {ConfigurationError} without a primary key
  */
 export function triggersUp(options: TriggerOptions): string[] {
-  const { table, schema, primaryKey, logAs, logSchema = 'public' } = options;
+  const { table, schema, primaryKey, logAs, notify, logSchema = 'public' } = options;
   if (primaryKey.length === 0) {
     throw new ConfigurationError(`triggersUp() needs the columns of the primary key of '${table}'.`);
   }
-  const target = { table, schema, primaryKey, logSchema, logAs };
+  const target = { table, schema, primaryKey, logSchema, logAs, notify };
   return events.flatMap((event) => triggerUp(target, event));
 }
 

@@ -20,6 +20,8 @@ export interface WatchedTable {
   readonly logSchema: string;
   /** The table's name in the log, where it isn't its own: the parent of a partition. */
   readonly logAs?: string | undefined;
+  /** Whether changes are notified, too. Default: true. */
+  readonly notify?: boolean | undefined;
 }
 
 /** The transition table, under a name that nobody else has. */
@@ -139,7 +141,7 @@ function changesBody(target: WatchedTable): string {
   exception when undefined_column or undefined_table then
     insert into ${logTable(target)} (table_schema, table_name) values (tg_table_schema, ${name});
   end;
-  perform ${notify(payload(name))};
+  ${target.notify === false ? '' : `perform ${notify(payload(name))};`}
   return null;
 end`;
 }
@@ -160,6 +162,8 @@ function insertFew(target: WatchedTable): string {
   if (target.primaryKey.some((column) => PLPGSQL_NAME.test(column))) return '';
   const name = loggedName(target);
   const [first, ...others] = columns.map((column) => `pg_catalog.count(r.${column})`);
+  const notified = notify(`case when pg_catalog.octet_length(a.keys) < ${MAX_NOTIFIED_BYTES}
+        then ${payload(name, 'a.keys')} else ${payload(name)} end`);
   const counts = [`${first} between 1 and ${MAX_LOGGED_KEYS}`, ...others.map((count) => `${count} > 0`)];
   return `if tg_nargs > 0 then
     insert into ${logTable(target)} (table_schema, table_name, keys)
@@ -168,8 +172,7 @@ function insertFew(target: WatchedTable): string {
         from (select ${columns.map((column) => `null::int as ${column}`).join(', ')}) absent
           cross join lateral (select ${columns.join(', ')} from ${CHANGED} limit ${MAX_LOGGED_KEYS + 1}) r
         having ${counts.join(' and ')} offset 0) a
-      where ${notify(`case when pg_catalog.octet_length(a.keys) < ${MAX_NOTIFIED_BYTES}
-        then ${payload(name, 'a.keys')} else ${payload(name)} end`)} is not null;
+      ${target.notify === false ? '' : `where ${notified} is not null`};
     if found then return null; end if;
   end if;
   `;
@@ -206,7 +209,7 @@ function truncateBody(target: WatchedTable): string {
   return `begin
   if tg_op = 'TRUNCATE' then
     insert into ${logTable(target)} (table_schema, table_name) values (tg_table_schema, ${name});
-    perform ${notify(payload(name))};
+    ${target.notify === false ? '' : `perform ${notify(payload(name))};`}
   end if;
   return null;
 end`;

@@ -15,6 +15,7 @@ const THROW_AWAY = { fsync: 'off', full_page_writes: 'off' };
 const SETTINGS = {
   synchronous_commit: 'on',
   max_connections: '300',
+  max_prepared_transactions: '10',
   listen_addresses: '127.0.0.1',
   unix_socket_directories: '',
   timezone: 'UTC',
