@@ -60,11 +60,11 @@ export class ChangeLog {
     );
   }
 
-  /** The keys of changed rows, as the driver gives the columns of the table. */
+  /** The keys of changed rows, as the driver gives the columns of the table, in the order of the log. */
   async readKeys(session: RelaySession, table: WatchedTable, schema: string, ids: readonly string[]): Promise<Row[]> {
     return session.query(
       `select ${table.keyColumns} from ${this.#table} as l cross join lateral jsonb_array_elements(l.keys) as k (value)
-       ${typedKey(table, schema)} where l.id = any($1::bigint[])`,
+       ${typedKey(table, schema)} where l.id = any($1::bigint[]) order by l.id`,
       [ids],
     );
   }

@@ -33,9 +33,13 @@ export interface DeliveryContext {
  * One step: reads the oldest changes, removes their entries from the stores, and then, and only then, the changes from
  * the log. Whoever dies in between leaves them there for the next, so each is delivered at least once.
  *
- * In which order changes are delivered, how often, and by how many at a time, doesn't matter. An eviction only ever
- * removes, and voids the leases and guards of those who may have selected the row before; so all that counts for a change
- * is that some eviction comes after its commit. What is read from the log is committed.
+ * Changes of a row are delivered in the order of their commits: whoever changes a row waits until those before are
+ * committed or gone, and only then gets its number in the log. Between rows the order of numbers isn't that of commits.
+ *
+ * Nothing depends on it, though, so what is delivered again, by a relay that takes over or by a second one at the same time,
+ * may come after what is newer. An eviction only ever removes, and voids the leases and guards of those who may have
+ * selected the row before; so all that counts for a change is that some eviction comes after its commit. What is read from
+ * the log is committed.
  */
 export async function deliver(context: DeliveryContext, view: LogView): Promise<Delivery> {
   const { session, log, batchSize } = context;
