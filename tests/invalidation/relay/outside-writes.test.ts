@@ -80,7 +80,7 @@ describe('a cached row is gone from Redis, and the next lookup finds the new one
     const [found, created] = await service
       .em()
       .getRepository(entity as typeof Brand)
-      .getOrCreate(where as { name: string }, values as { weight: number });
+      .getOrCreate(where, values);
     const { brand } = found as { brand?: { id: number } | null };
     return { found, created, brand: brand && brand.id, statements: service.statements.take().length };
   }
