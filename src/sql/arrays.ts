@@ -14,6 +14,18 @@ const numbers: readonly (readonly [types: RegExp, isOwn: (value: number) => bool
   [/^(double precision|float8?|(numeric|decimal)(\s*\(.*\))?)$/i, Number.isFinite],
 ];
 
+/**
+ * Types whose values an array holds as they are, one to an item. Of a type that isn't known here nobody can tell: its
+ * items may be parted by something else than a comma (`box`, PostGIS), it may be an array under a name of its own, or
+ * a composite, which `unnest` takes apart.
+ */
+const listable = new RegExp(
+  '^(bigint|bigserial|bit|bool|boolean|bpchar|bytea|char|character|cidr|citext|date|decimal|double precision|float[48]?|' +
+    'inet|int[248]?|integer|interval|jsonb?|macaddr8?|money|numeric|real|serial|smallint|smallserial|text|timestamp(tz)?|' +
+    'time(tz)?|(date|int[48]|num|ts|tstz)(multi)?range|uuid|varbit|varchar)(?![\\w.])(?!.*(\\]|\\barray)$)',
+  'i',
+);
+
 /** Makes the text of a value, or `undefined` for one that only a literal of its own can say. */
 type Writer = (value: unknown, platform: Platform) => string | undefined;
 
@@ -26,7 +38,7 @@ const writers = new WeakMap<Meta, ReadonlyMap<string, Writer>>();
  * name is repeated, and nothing is cut to a length.
  *
  * @returns an array for each column; `undefined` when one has values that a literal of their own might say otherwise:
- *   SQL of the application's, lists, objects, numbers that aren't of the column's type
+ *   SQL of the application's, lists, objects, numbers that aren't of the column's type, types that aren't known here
  */
 export function columnArrays(target: Target, rows: readonly (readonly Column[])[]): Sql[] | undefined {
   if (rows.length < FEW) return undefined;
@@ -69,11 +81,11 @@ function writerOf(meta: Meta, column: string): Writer | undefined {
   return ofEntity.get(column);
 }
 
-function writersOf({ fieldNames, columnTypes }: Meta['props'][number]): [string, Writer][] {
+function writersOf({ fieldNames, columnTypes, nativeEnumName }: Meta['props'][number]): [string, Writer][] {
   return (fieldNames ?? []).flatMap((name, index): [string, Writer][] => {
     const type = columnTypes?.[index];
-    // an array of arrays would be read as one of more dimensions
-    return type === undefined || /\]$|\barray$/i.test(type) ? [] : [[name, writer(type)]];
+    if (type === undefined) return [];
+    return listable.test(type) || (nativeEnumName !== undefined && !type.endsWith(']')) ? [[name, writer(type)]] : [];
   });
 }
 

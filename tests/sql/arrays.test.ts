@@ -106,6 +106,14 @@ describe.each(Object.keys(values))('a batch by a column of kind %s', (name) => {
     expect(await stored()).toEqual(alone);
   });
 
+  it('goes as arrays', async () => {
+    db.statements.take();
+    await repository().getOrCreateMany(wheres, data);
+    const [select, insert] = db.statements.take();
+    expect(select).toContain('= any(');
+    expect(insert).toContain(' from unnest(');
+  });
+
   it('finds the rows that calls of one each find', async () => {
     const ids = [];
     for (const where of wheres) ids.push((await repository().getOrCreate(where, data))[0].id);
