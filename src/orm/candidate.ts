@@ -12,7 +12,7 @@ import {
 } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { LookupError } from '../errors.js';
-import { isToMany, isToOne, requireProperty, type Meta, type Prop } from './metadata.js';
+import { classesOfTable, isToMany, isToOne, requireProperty, type Meta, type Prop } from './metadata.js';
 
 /** An entity built to be inserted, apart from the caller's unit of work until its row exists. */
 export interface Candidate {
@@ -33,12 +33,23 @@ function nursery(em: EntityManager, schema: string | undefined): EntityManager {
 
 /**
  * A fork for candidates to share, which saves most of what one of their own costs; `undefined` when one of them could
- * leave something there for the next to see, by a relation or a hook.
+ * leave something there for the next to see, by a relation, a hook or an `onCreate` that takes the EntityManager.
  */
 export function sharedNursery(em: EntityManager, meta: Meta, schema: string | undefined): EntityManager | undefined {
   const events = em.getEventManager();
-  const isHeard = [EventType.onInit, EventType.beforeCreate].some((event) => events.hasListeners(event, meta));
-  return isHeard || meta.root.relations.length > 0 ? undefined : nursery(em, schema);
+  // a class below may be the one that is built
+  const leavesNothing = classesOfTable(meta.root, em.getMetadata()).every(
+    (of) =>
+      of.relations.length === 0 &&
+      !of.props.some(takesEntityManager) &&
+      ![EventType.onInit, EventType.beforeCreate].some((event) => events.hasListeners(event, of)),
+  );
+  return leavesNothing ? nursery(em, schema) : undefined;
+}
+
+/** Whether the fork is given to the application's `onCreate`. */
+function takesEntityManager({ onCreate }: Prop): boolean {
+  return onCreate !== undefined && onCreate.length > 1;
 }
 
 /**
