@@ -7,6 +7,7 @@ interface Row {
   id: number;
   number: number;
   value: string;
+  code: string;
 }
 
 interface Repository {
@@ -38,7 +39,8 @@ const entities = types.map(
       properties: {
         id: { type: 'integer', primary: true },
         number: { type: 'integer', unique: true },
-        value: { type: 'string', columnType: type, unique: isKey },
+        value: { type: 'string', columnType: type, nullable: true },
+        code: { type: 'string', columnType: type, unique: isKey, nullable: true },
       },
     }),
 );
@@ -59,8 +61,9 @@ afterAll(async () => {
 });
 
 describe.each(types)('a column of type $type', ({ type, values }) => {
-  const repository = () => db.orm.em.fork().getRepository<Row>(type) as unknown as Repository;
-  const rows = values.map((value, number) => ({ number, value }));
+  const repository = () => db.orm.em.fork().getRepository<Row>(type as never) as unknown as Repository;
+  // fewer rows wouldn't go as arrays
+  const rows = Array.from({ length: 60 }, (_, number) => ({ number, value: values[number % values.length]! }));
   const stored = () => db.orm.em.execute<Row[]>(`select number, value::text from t_${type} order by number`);
 
   beforeEach(async () => {
@@ -73,7 +76,7 @@ describe.each(types)('a column of type $type', ({ type, values }) => {
     await db.orm.em.execute(`truncate t_${type}`);
     await repository().getOrCreateMany(
       rows.map(({ number }) => ({ number })),
-      (_where, index) => ({ value: values[index]! }),
+      (_where, index) => ({ value: rows[index]!.value }),
     );
     expect(await stored()).toEqual(alone);
   });
@@ -89,9 +92,9 @@ describe.each(types)('a column of type $type', ({ type, values }) => {
 
 describe.each(types.filter(({ isKey }) => isKey))('a key of type $type', ({ type, values }) => {
   it('is looked up by a batch', async () => {
-    const repository = () => db.orm.em.fork().getRepository<Row>(type) as unknown as Repository;
+    const repository = () => db.orm.em.fork().getRepository<Row>(type as never) as unknown as Repository;
     await db.orm.em.execute(`truncate t_${type}`);
-    const wheres = values.map((value) => ({ value }));
+    const wheres = values.map((code) => ({ code }));
     const defaults = (_where: object, number: number) => ({ number });
     const created = await repository().getOrCreateMany(wheres, defaults);
     const found = await repository().getOrCreateMany(wheres, defaults);
