@@ -112,16 +112,16 @@ export class Region {
   }
 
   /**
-   * The key of the row that a lookup led to when its entry was last read: a hint that saves the round trip for the entry,
+   * The key of the row that the entry of a lookup led to when it was last read: a hint that saves the round trip for the entry,
    * and may be wrong as the entry may be.
    */
-  recall(lookupKey: string): string | undefined {
-    return this.#led?.get(lookupKey);
+  recall(hint: string): string | undefined {
+    return this.#led?.get(hint);
   }
 
   /** Remembers where a lookup led; nothing to forget it. */
-  remember(lookupKey: string, objectKey: string | undefined): void {
-    this.#led?.set(lookupKey, objectKey);
+  remember(hint: string, row: string | undefined): void {
+    this.#led?.set(hint, row);
   }
 
   /**

@@ -22,7 +22,7 @@ class Cat extends Animal {}
 
 const AnimalSchema = new EntitySchema<Animal>({
   class: Animal,
-  repository: () => GetOrCreateRepo as never,
+  repository: () => GetOrCreateRepo,
   discriminatorColumn: 'type',
   discriminatorValue: 'animal',
   properties: {

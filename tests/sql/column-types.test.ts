@@ -35,7 +35,7 @@ const entities = types.map(
     new EntitySchema<Row>({
       name: type,
       tableName: `t_${type}`,
-      repository: () => GetOrCreateRepo as never,
+      repository: () => GetOrCreateRepo,
       properties: {
         id: { type: 'integer', primary: true },
         number: { type: 'integer', unique: true },
