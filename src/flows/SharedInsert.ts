@@ -1,4 +1,12 @@
-import { isOfStatement, isOfWaiting, isSharable, runShared, type EntityManager, type Row } from '../orm/context.js';
+import {
+  isOfStatement,
+  isOfWaiting,
+  isSharable,
+  isUnwritable,
+  runShared,
+  type EntityManager,
+  type Row,
+} from '../orm/context.js';
 import { canonical, sequenceOf } from '../orm/canonical.js';
 import { columnsOf, isSqlFragment, type Column, type Sql } from '../orm/statement.js';
 import type { Lookup } from '../natural-keys/lookup.js';
@@ -89,11 +97,14 @@ class SharedInsert {
       if (!first.has(values)) first.set(values, passenger);
     }
     if (first.size > 1 && !this.#canAffordRefusal()) return this.#sendEachAlone();
+    const distinct = [...first.values()];
     try {
-      await this.#sendTogether(passengers, [...first.values()]);
+      await this.#sendTogether(passengers, distinct);
     } catch (error) {
       // for one key, everybody here has waited as long as each would have waited alone
-      const isOfOne = isOfStatement(error) && !(first.size === 1 && isOfWaiting(error));
+      const isOfOne = isOfStatement(error)
+        ? !(first.size === 1 && isOfWaiting(error))
+        : isUnwritable(this.#em, () => this.#statement(distinct));
       if (isOfOne) this.#sendEachAlone();
       else for (const passenger of passengers) passenger.reject(error);
     }

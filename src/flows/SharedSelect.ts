@@ -1,6 +1,14 @@
 import type { Lookup } from '../natural-keys/lookup.js';
 import type { LookupPlan } from '../natural-keys/plan.js';
-import { isOfStatement, isOfWaiting, isSharable, runShared, type EntityManager, type Row } from '../orm/context.js';
+import {
+  isOfStatement,
+  isOfWaiting,
+  isSharable,
+  isUnwritable,
+  runShared,
+  type EntityManager,
+  type Row,
+} from '../orm/context.js';
 import { copyRow } from '../orm/rows.js';
 import type { Sql } from '../orm/statement.js';
 import { ORDINAL, selectRows } from '../sql/select.js';
@@ -69,12 +77,22 @@ class SharedSelect {
       const found = Map.groupBy(rows, (row) => Number(row[ORDINAL]) - 1);
       passengers.forEach(({ resolve }, index) => resolve(found.get(index) ?? []));
     } catch (error) {
-      const isOfOne = passengers.length > 1 && isOfStatement(error) && !isOfWaiting(error);
+      const isOfOne =
+        passengers.length > 1 &&
+        (isOfStatement(error) ? !isOfWaiting(error) : isUnwritable(this.#em, () => this.#statement(passengers)));
       this.isRefused = isOfOne;
       for (const passenger of passengers) {
-        if (isOfOne) runShared(this.#em, this.#statement([passenger])).then(passenger.resolve, passenger.reject);
+        if (isOfOne) void this.#sendAlone(passenger);
         else passenger.reject(error);
       }
+    }
+  }
+
+  async #sendAlone(passenger: Passenger): Promise<void> {
+    try {
+      passenger.resolve(await runShared(this.#em, this.#statement([passenger])));
+    } catch (error) {
+      passenger.reject(error);
     }
   }
 

@@ -108,6 +108,19 @@ export function isOfStatement(error: unknown): boolean {
   return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^(08|53|57P|58|F0|HV|XX)/.test(code);
 }
 
+/**
+ * Whether a value of a statement's can't be written out (an invalid date, say), so that nothing was sent, or can't be
+ * read by any server (a NUL character), so that nothing was run.
+ */
+export function isUnwritable(em: EntityManager, makeStatement: () => Sql): boolean {
+  try {
+    const { sql, params } = makeStatement();
+    return em.getPlatform().formatQuery(sql, params).includes('\0');
+  } catch {
+    return true;
+  }
+}
+
 /** Whether the server ended a statement because it took or waited too long, or was told to. */
 export function isOfWaiting(error: unknown): boolean {
   const { code } = error as { code?: unknown };

@@ -16,6 +16,7 @@ const Tag = withRepo(
       rank: p.integer().unique().nullable(),
       weight: p.integer().default(0),
       data: p.json<{ list: number[] }>().nullable(),
+      seen: p.datetime().nullable(),
     },
     checks: [{ name: 'weight_check', expression: 'weight >= 0' }],
   }),
@@ -143,6 +144,18 @@ describe('a lookup', () => {
       { name: 'a', weight: 1 },
       { name: 'c', weight: 3 },
     ]);
+  });
+
+  it.each([
+    ['can’t be written out', { weight: 1, seen: new Date(Number.NaN) }],
+    ['no server can read', { weight: '\0' as never, seen: new Date(0) }],
+  ])('with a value that %s fails alone', async (_name, bad) => {
+    const good = { weight: 1, seen: new Date(0) };
+    const results = await Promise.allSettled(
+      [good, bad, good].map((values, index) => repository().getOrCreate({ name: `n${index}` }, values)),
+    );
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+    expect(await rows()).toEqual(['n0', 'n2'].map((name) => ({ name, weight: 1 })));
   });
 
   it('whose new row conflicts in another key with that of another fails alone, with its own exception', async () => {
