@@ -19,7 +19,7 @@ export default {
   // what a test waits for has limits of its own; this one only ends what hangs, also on a slow and busy machine
   testTimeout: 240_000,
   testSequencer: '<rootDir>/tests/harness/sequencer.js',
-  maxWorkers: 3,
+  maxWorkers: 4,
   // a worker with a large heap spends its time collecting garbage: a new one is faster
   workerIdleMemoryLimit: '700MB',
   globalSetup: '<rootDir>/tests/harness/global-setup.js',

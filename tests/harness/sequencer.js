@@ -3,18 +3,22 @@ import Sequencer from '@jest/test-sequencer';
 /** The files that take longest, longest first: whatever runs last, alone, holds up the whole run. */
 const slowest = [
   'stores/redis-acl',
-  'processes/recency',
   'cli/evict',
-  'stores/memcached',
-  'stores/redis',
-  'cli/stats',
+  'processes/recency',
+  'cli/doctor-waits',
   'cache/store-failure',
-  'stores/redis-cluster/contract',
-  'harness/servers-end',
   'migrations/command-line',
+  'stores/redis-cluster/contract',
+  'stores/memcached',
+  'processes/load',
+  'stores/redis',
+  'harness/servers-end',
+  'cli/command-line',
+  'interleaving/memory',
   'near-cache/invalidation-channel',
-  'interleaving/assumptions',
-  'interleaving/redis',
+  'cache/stale-reads',
+  'invalidation/relay/memory-regions',
+  'stores/redis-cluster/faults',
 ];
 
 /** Jest knows how long files take only where it has run before. */
