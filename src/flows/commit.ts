@@ -32,8 +32,9 @@ function sendAhead(record: TransactionRecord): void {
 }
 
 /**
- * Just before COMMIT: soft-locks what the transaction touched. From here until the release, nobody reads or fills these
- * entries, so nobody can see the old row once the new one is committed, whatever becomes of this process.
+ * Just before COMMIT: soft-locks what the transaction touched and isn't locked yet. From here until the release, nobody
+ * reads or fills these entries, so nobody can see the old row once the new one is committed, whatever becomes of this
+ * process.
  *
  * Only `read-write` regions, and those that reject commits that a store can't be told of, wait for the confirmation. For
  * others the lock is under way while PostgreSQL commits, and costs no time; it is there for a writer that dies. A store

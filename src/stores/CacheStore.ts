@@ -54,7 +54,7 @@ export interface CacheStore {
   fillMany(entries: readonly FillEntry[]): Promise<boolean[]>;
 
   /**
-   * Puts soft locks on entries, just before COMMIT. Values and leases are gone at once. Locking an entry again as the
+   * Puts soft locks on entries, before COMMIT. Values and leases are gone at once. Locking an entry again as the
    * same holder prolongs that holder's lock.
    *
    * A holder whose `lockMany` was not acknowledged (it failed, or timed out) must release without values: its lock may
