@@ -289,35 +289,39 @@ export class PlusSubscriber implements EventSubscriber {
     this.#records.afterStart(args);
   }
 
-  async beforeTransactionCommit(args: TransactionEventArgs): Promise<void> {
+  // most of these return at once: MikroORM awaits what isn't a promise for less
+
+  beforeTransactionCommit(args: TransactionEventArgs): void | Promise<void> {
     const record = this.#records.ofEnding(args.transaction);
-    if (record) await lockTouched(record);
+    if (record) return lockTouched(record);
   }
 
-  async afterTransactionCommit(args: TransactionEventArgs): Promise<void> {
-    await this.#end(args, 'committed');
+  afterTransactionCommit(args: TransactionEventArgs): void | Promise<void> {
+    return this.#end(args, 'committed');
   }
 
-  async afterTransactionRollback(args: TransactionEventArgs): Promise<void> {
-    await this.#end(args, 'rolled-back');
+  afterTransactionRollback(args: TransactionEventArgs): void | Promise<void> {
+    return this.#end(args, 'rolled-back');
   }
 
-  async beforeUpdate(args: EventArgs<object>): Promise<void> {
-    this.#refuseReadOnly(args);
-    await this.#touch(args);
+  beforeUpdate(args: EventArgs<object>): void | Promise<void> {
+    const region = this.#writableRegionOf(args);
+    if (region) return this.#touch(args, region);
   }
 
   beforeUpsert(args: EventArgs<object>): void {
-    this.#refuseReadOnly(args);
+    this.#writableRegionOf(args);
   }
 
-  async beforeDelete(args: EventArgs<object>): Promise<void> {
-    await this.#touch(args);
+  beforeDelete(args: EventArgs<object>): void | Promise<void> {
+    const region = this.#regionOfEvent(args);
+    if (region) return this.#touch(args, region);
   }
 
-  async afterUpsert(args: EventArgs<object>): Promise<void> {
+  afterUpsert(args: EventArgs<object>): void | Promise<void> {
     if (this.#ownUpserts.delete(args.entity)) return;
-    await this.#touch(args);
+    const region = this.#regionOfEvent(args);
+    if (region) return this.#touch(args, region);
   }
 
   beforeFlush(args: FlushEventArgs): void {
@@ -325,34 +329,35 @@ export class PlusSubscriber implements EventSubscriber {
     else this.#flushing.add(args.uow);
   }
 
-  async afterFlush(args: FlushEventArgs): Promise<void> {
+  afterFlush(args: FlushEventArgs): void | Promise<void> {
     this.#flushing.delete(args.uow);
-    await this.#endBracket(args.uow);
+    return this.#endBracket(args.uow);
   }
 
-  async #end(args: TransactionEventArgs, outcome: 'committed' | 'rolled-back'): Promise<void> {
+  #end(args: TransactionEventArgs, outcome: 'committed' | 'rolled-back'): void | Promise<void> {
     const record = this.#records.ofEnding(args.transaction);
-    if (!record) return;
     this.#records.end(args.transaction);
-    await releaseTouched(record, outcome);
+    if (record) return releaseTouched(record, outcome);
+  }
+
+  #regionOfEvent({ em, meta }: EventArgs<object>): Region | undefined {
+    return this.#regionOf(em as unknown as AnyEntityManager, meta as Meta);
   }
 
   /** @throws {ReadOnlyRegionError} for an update of a row that is promised never to change */
-  #refuseReadOnly(args: EventArgs<object>): void {
-    const region = this.#regionOf(args.em as unknown as AnyEntityManager, args.meta as Meta);
+  #writableRegionOf(args: EventArgs<object>): Region | undefined {
+    const region = this.#regionOfEvent(args);
     if (region?.options.strategy === 'read-only') throw readOnlyError(args.meta.className);
+    return region;
   }
 
   /** Notes the row of a flush's change; without a transaction around it, it is soft-locked at once. */
-  async #touch(args: EventArgs<object>): Promise<void> {
+  #touch(args: EventArgs<object>, region: Region): void | Promise<void> {
     const em = args.em as unknown as AnyEntityManager;
-    const region = this.#regionOf(em, args.meta as Meta);
-    if (!region) return;
     const schema = schemaOf(em, args.entity);
-    const texts = new Set(
-      [primaryKeyText(args.entity), originalKeyText(args.changeSet)].filter((text) => text !== undefined),
-    );
-    const keys = [...texts].map((text) => region.objectKey(schema, text));
+    const [text, original] = [primaryKeyText(args.entity), originalKeyText(args.changeSet)];
+    const texts = original === undefined || original === text ? [text] : [text, original];
+    const keys = texts.map((each) => region.objectKey(schema, each));
     const transaction = em.getTransactionContext();
     const isCommitted = !transaction && args.changeSet === undefined;
     if (isCommitted) {
@@ -365,8 +370,8 @@ export class PlusSubscriber implements EventSubscriber {
       return lockForGood(recordOf(region, keys));
     }
     for (const key of keys) record.touch(region, key);
-    if (!transaction) await lockTouched(record);
-    else if (this.#flushing.has(em.getUnitOfWork(false))) lockAhead(record);
+    if (!transaction) return lockTouched(record);
+    if (this.#flushing.has(em.getUnitOfWork(false))) lockAhead(record);
   }
 
   #bracket(write: object): TransactionRecord {
@@ -375,11 +380,11 @@ export class PlusSubscriber implements EventSubscriber {
     return record;
   }
 
-  async #endBracket(write: object): Promise<void> {
+  #endBracket(write: object): void | Promise<void> {
     const record = this.#bracketed.get(write);
     if (!record) return;
     this.#bracketed.delete(write);
-    await releaseTouched(record, 'committed');
+    return releaseTouched(record, 'committed');
   }
 
   #regionOf(em: AnyEntityManager, meta: Meta): Region | undefined {

@@ -70,6 +70,13 @@ export function unnameableReason(meta: Meta): string | undefined {
   return type && `its primary key is of type ${type}, in which equal values may be written in several ways`;
 }
 
-function columnTypes(meta: Meta): string[] {
-  return meta.root.getPrimaryProps().flatMap(({ columnTypes: types }) => types ?? []);
+const typesByRoot = new WeakMap<Meta, string[]>();
+
+function columnTypes({ root }: Meta): string[] {
+  let types = typesByRoot.get(root);
+  if (!types) {
+    types = root.getPrimaryProps().flatMap((prop) => prop.columnTypes ?? []);
+    typesByRoot.set(root, types);
+  }
+  return types;
 }

@@ -27,7 +27,8 @@ function sendAhead(record: TransactionRecord): void {
     const sentAt = performance.now();
     const confirmed = lockEntries(record, store, entries).catch(() => false);
     for (const { key } of entries) record.ahead.set(key, { sentAt, confirmed });
-    record.locking.set(store, Promise.all([record.locking.get(store), confirmed]));
+    const before = record.locking.get(store);
+    record.locking.set(store, before ? Promise.all([before, confirmed]) : confirmed);
   }
 }
 
@@ -44,17 +45,17 @@ function sendAhead(record: TransactionRecord): void {
  */
 export async function lockTouched(record: TransactionRecord): Promise<void> {
   record.aheadState = 'over';
-  await Promise.all(
-    byStore(record).map(async ([store, touched]) => {
-      if (!hasSoftLocks(store)) {
-        if (touched.some(rejects)) await store.ping();
-        return;
-      }
-      const locking = lockRest(record, store, touched);
-      record.locking.set(store, Promise.allSettled([record.locking.get(store), locking]));
-      if (touched.some((entry) => isStrict(entry) || rejects(entry)) && (await locking)) record.locked.add(store);
-    }),
-  );
+  await eachStore(record, (store, touched) => lockIn(record, store, touched));
+}
+
+async function lockIn(record: TransactionRecord, store: GuardedStore, touched: readonly TouchedEntry[]): Promise<void> {
+  if (!hasSoftLocks(store)) {
+    if (touched.some(rejects)) await store.ping();
+    return;
+  }
+  const locking = lockRest(record, store, touched);
+  record.locking.set(store, Promise.allSettled([record.locking.get(store), locking]));
+  if (touched.some((entry) => isStrict(entry) || rejects(entry)) && (await locking)) record.locked.add(store);
 }
 
 /** Locks what isn't locked ahead. Returns whether all locks are confirmed. */
@@ -65,10 +66,17 @@ async function lockRest(
 ): Promise<boolean> {
   const ahead = touched.map(({ key }) => record.ahead.get(key));
   const isSent = ahead.every((lock) => lock !== undefined);
-  const isConfirmed = isSent && (await Promise.all(ahead.map(({ confirmed }) => confirmed))).every(Boolean);
+  const isConfirmed = isSent && (await areAll(new Set(ahead.map(({ confirmed }) => confirmed))));
   const isYoung = ({ region: { options } }: TouchedEntry, index: number): boolean =>
     performance.now() - ahead[index]!.sentAt <= Math.min(AHEAD_MS, (options.softLockTtl - options.leaseTtl) / 10);
   return isConfirmed && touched.every(isYoung) ? true : lockEntries(record, store, touched);
+}
+
+/** Those of one flush are one promise. */
+async function areAll(confirmed: ReadonlySet<Promise<boolean>>): Promise<boolean> {
+  let all = true;
+  for (const isConfirmed of confirmed) all = (await isConfirmed) && all;
+  return all;
 }
 
 /**
@@ -76,7 +84,7 @@ async function lockRest(
  * leaves the soft locks to run out.
  */
 export async function lockForGood(record: TransactionRecord): Promise<void> {
-  await Promise.all(byStore(record).map(([store, touched]) => lockEntries(record, store, touched)));
+  await eachStore(record, (store, touched) => lockEntries(record, store, touched));
   for (const { region, key } of record.touched()) region.near?.drop([key]);
 }
 
@@ -104,11 +112,9 @@ async function lockEntries(
 export async function releaseTouched(record: TransactionRecord, outcome: 'committed' | 'rolled-back'): Promise<void> {
   record.aheadState = 'over';
   const touched = record.touched();
-  if (outcome === 'committed') await Promise.all([...record.cleared].map(clearRegion));
+  if (outcome === 'committed' && record.cleared.size > 0) await Promise.all([...record.cleared].map(clearRegion));
   if (touched.length === 0) return;
-  const told = await Promise.all(
-    byStore(record).map(([store, entries]) => releaseEntries(record, store, entries, outcome)),
-  );
+  const told = await eachStore(record, (store, entries) => releaseEntries(record, store, entries, outcome));
   for (const { region, key } of touched) region.near?.drop([key]);
   publish('commit', { entries: touched.length, outcome, released: told.every(Boolean) });
 }
@@ -154,7 +160,19 @@ function hasSoftLocks({ store }: GuardedStore): boolean {
 }
 
 function byStore(record: TransactionRecord): [GuardedStore, TouchedEntry[]][] {
-  return [...Map.groupBy(record.touched(), ({ region }) => region.store)];
+  const touched = record.touched();
+  const store = touched[0]?.region.store;
+  // nearly always it is one
+  if (store && touched.every(({ region }) => region.store === store)) return [[store, touched]];
+  return [...Map.groupBy(touched, ({ region }) => region.store)];
+}
+
+/** Does something in all stores at once. */
+function eachStore<T>(
+  record: TransactionRecord,
+  work: (store: GuardedStore, touched: readonly TouchedEntry[]) => Promise<T>,
+): Promise<T[]> {
+  return Promise.all(byStore(record).map(([store, touched]) => work(store, touched)));
 }
 
 function toEntry({ key, region }: TouchedEntry): { key: string; region: string } {

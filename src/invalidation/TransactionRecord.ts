@@ -60,33 +60,41 @@ interface StartEvent {
  * events do: before the start of one, the transaction around it; after, its own.
  */
 export class TransactionRecords {
-  readonly #starting = new WeakMap<object, object | undefined>();
+  readonly #starting = new WeakMap<object, object>();
   readonly #parents = new WeakMap<object, object>();
-  readonly #records = new WeakMap<object, TransactionRecord>();
+  /** Of the transactions that are open; `null` until one is asked for, since most touch nothing that is cached. */
+  readonly #records = new WeakMap<object, TransactionRecord | null>();
 
   beforeStart({ em, transaction }: StartEvent): void {
-    this.#starting.set(em, transaction as object | undefined);
+    // only of a savepoint does it matter what is around it
+    if (transaction) this.#starting.set(em, transaction as object);
   }
 
   afterStart({ em, transaction }: StartEvent): void {
     if (typeof transaction !== 'object' || transaction === null) return;
+    if (!isSavepoint(transaction)) {
+      this.#records.set(transaction, null);
+      return;
+    }
     const parent = this.#starting.get(em);
     this.#starting.delete(em);
-    if (!isSavepoint(transaction)) this.#records.set(transaction, new TransactionRecord());
-    else if (parent) this.#parents.set(transaction, parent);
+    if (parent) this.#parents.set(transaction, parent);
   }
 
   /** The record of a transaction or savepoint; `undefined` for one whose start was not seen. */
   of(transaction: Transaction | undefined): TransactionRecord | undefined {
     let current = transaction as object | undefined;
     while (current && isSavepoint(current)) current = this.#parents.get(current);
-    return current && this.#records.get(current);
+    if (!current) return undefined;
+    let record = this.#records.get(current);
+    if (record === null) this.#records.set(current, (record = new TransactionRecord()));
+    return record;
   }
 
-  /** The record of a transaction that is ending; `undefined` at the end of a savepoint. */
+  /** The record of a transaction that is ending; `undefined` at the end of a savepoint, or when it has none. */
   ofEnding(transaction: unknown): TransactionRecord | undefined {
     if (typeof transaction !== 'object' || transaction === null || isSavepoint(transaction)) return undefined;
-    return this.#records.get(transaction);
+    return this.#records.get(transaction) ?? undefined;
   }
 
   end(transaction: unknown): void {

@@ -99,8 +99,8 @@ export class GuardedStore {
    *
    * @throws {StoreError} when the store doesn't confirm it
    */
-  async lockMany(entries: readonly LockEntry[], holder: string, lockMs: number): Promise<void> {
-    await this.#confirm('lock', () => this.#store.lockMany(entries, holder, lockMs));
+  lockMany(entries: readonly LockEntry[], holder: string, lockMs: number): Promise<void> {
+    return this.#confirm('lock', () => this.#store.lockMany(entries, holder, lockMs));
   }
 
   /**
@@ -109,12 +109,12 @@ export class GuardedStore {
    *
    * @returns whether the store was told
    */
-  async releaseMany(entries: readonly ReleaseEntry[], holder: string, isLocked = false): Promise<boolean> {
+  releaseMany(entries: readonly ReleaseEntry[], holder: string, isLocked = false): Promise<boolean> {
     return this.#orOwe('release', entries, () => this.#store.releaseMany(entries, holder), isLocked);
   }
 
   /** Removes entries; those that the store could not be told of are remembered. Returns whether it was told. */
-  async evictMany(entries: readonly LockEntry[]): Promise<boolean> {
+  evictMany(entries: readonly LockEntry[]): Promise<boolean> {
     return this.#orOwe('evict', entries, () => this.#store.evictMany(entries));
   }
 

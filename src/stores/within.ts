@@ -4,14 +4,21 @@
  *
  * @throws {Error} when the time is over
  */
-export async function within<T>(limitMs: number, work: () => Promise<T>): Promise<T> {
-  const { promise: timeout, reject } = Promise.withResolvers<never>();
-  const fail = (): void => reject(new Error(`The store did not answer within ${limitMs} ms.`));
-  // a process that was busy sees the end of its time before its sockets: an answer that is there already counts
-  const timer = setTimeout(() => setImmediate(fail), limitMs);
-  try {
-    return await Promise.race([work(), timeout]);
-  } finally {
-    clearTimeout(timer);
-  }
+export function within<T>(limitMs: number, work: () => Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const answer = work();
+    const fail = (): void => reject(new Error(`The store did not answer within ${limitMs} ms.`));
+    // a process that was busy sees the end of its time before its sockets: an answer that is there already counts
+    const timer = setTimeout(() => setImmediate(fail), limitMs);
+    answer.then(
+      (value) => {
+        clearTimeout(timer);
+        resolve(value);
+      },
+      (error: unknown) => {
+        clearTimeout(timer);
+        reject(error as Error);
+      },
+    );
+  });
 }

@@ -29,11 +29,20 @@ describe('the records of transactions', () => {
     const records = new TransactionRecords();
     const root = start(records, {});
     const inner = start(records, savepoint(), root);
+    const record = records.of(inner as never);
     expect(records.ofEnding(inner)).toBeUndefined();
-    expect(records.ofEnding(root)).toBe(records.of(root as never));
+    expect(records.ofEnding(root)).toBe(record);
     records.end(root);
     expect(records.of(root as never)).toBeUndefined();
     expect(records.of(inner as never)).toBeUndefined();
+  });
+
+  it('are made when they are asked for: a transaction that touches nothing has none at its end', () => {
+    const records = new TransactionRecords();
+    const root = start(records, {});
+    expect(records.ofEnding(root)).toBeUndefined();
+    expect(records.of(root as never)).toBeInstanceOf(TransactionRecord);
+    expect(records.ofEnding(root)).toBe(records.of(root as never));
   });
 
   it('don’t mix transactions that start at the same time on different EntityManagers', () => {

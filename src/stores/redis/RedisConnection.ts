@@ -9,41 +9,40 @@ const CLOSE_MS = 1_000;
 export class RedisConnection<Client extends RedisClientLike> {
   readonly #source: Client | (() => Promise<Client & Disconnect>);
   #owned: Promise<Client & Disconnect> | undefined;
+  /** The client, once there is one. */
+  #ready: Client | undefined;
   /** What has no reply yet. */
   readonly #underWay = new Set<Promise<unknown>>();
   #closed = false;
 
   constructor(source: Client | (() => Promise<Client & Disconnect>)) {
     this.#source = source;
+    if (typeof source !== 'function') this.#ready = source;
   }
 
   /** Lets `close` wait for what `work` does with the client. */
-  async use<T>(work: (client: Client) => Promise<T>): Promise<T> {
+  use<T>(work: (client: Client) => Promise<T>): Promise<T> {
     if (this.#closed) {
-      throw new Error('The Redis store is closed.');
+      return Promise.reject(new Error('The Redis store is closed.'));
     }
-    const result = this.#client().then(work);
+    const result = this.#ready ? invoke(work, this.#ready) : this.#client().then(work);
+    const end = (): unknown => this.#underWay.delete(result);
     this.#underWay.add(result);
-    try {
-      return await result;
-    } finally {
-      this.#underWay.delete(result);
-    }
+    result.then(end, end);
+    return result;
   }
 
   run(script: RedisScript, keys: readonly string[], args: readonly string[]): Promise<unknown> {
     const rest = [String(keys.length), ...keys, ...args];
-    return this.use(async (client) => {
-      try {
-        return await client.call('EVALSHA', [script.sha1, ...rest]);
-      } catch (error) {
+    return this.use((client) =>
+      client.call('EVALSHA', [script.sha1, ...rest]).catch((error: unknown) => {
         // The server has just started, or forgot its scripts. Nothing was executed, so sending it again is safe.
         if (error instanceof Error && error.message.startsWith('NOSCRIPT')) {
           return client.call('EVAL', [script.source, ...rest]);
         }
         throw error;
-      }
-    });
+      }),
+    );
   }
 
   async close(): Promise<void> {
@@ -61,6 +60,16 @@ export class RedisConnection<Client extends RedisClientLike> {
       return this.#source;
     }
     this.#owned ??= this.#source();
-    return this.#owned;
+    this.#ready = await this.#owned;
+    return this.#ready;
+  }
+}
+
+/** What `work` throws at once becomes a rejection too. */
+function invoke<Client, T>(work: (client: Client) => Promise<T>, client: Client): Promise<T> {
+  try {
+    return work(client);
+  } catch (error) {
+    return Promise.reject(error as Error);
   }
 }

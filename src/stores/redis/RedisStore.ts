@@ -104,7 +104,7 @@ export class RedisStore implements CacheStore, RedisAccess {
   }
 
   async releaseMany(entries: readonly ReleaseEntry[], holder: string): Promise<void> {
-    await inParts(entries, async (part) => {
+    await inParts(entries, (part) => {
       const values = part.flatMap(({ value, ttlMs }) => storedValue(value, ttlMs));
       return this.#redis.run(
         RELEASE,
@@ -168,6 +168,7 @@ function assertKind(single: boolean): void {
  * still one round trip. Entries don't depend on each other, and each part moves the sequences of its own regions.
  */
 function inParts<T, R>(entries: readonly T[], send: (part: readonly T[]) => Promise<R>): Promise<R[]> {
+  if (entries.length > 0 && entries.length <= PART_SIZE) return send(entries).then((result) => [result]);
   const parts: Promise<R>[] = [];
   for (let at = 0; at < entries.length; at += PART_SIZE) {
     parts.push(send(entries.slice(at, at + PART_SIZE)));
