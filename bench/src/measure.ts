@@ -1,7 +1,8 @@
+import type { ContenderDefinition } from './contenders/contender.js';
 import { contenders, type ContenderName } from './contenders/index.js';
 import { seed, type Servers } from './database.js';
 import { startCountingProxy } from './load/counting-proxy.js';
-import type { Load, SliceResult } from './load/load.js';
+import type { Limit, Load, SliceResult } from './load/load.js';
 import { ContenderProcess } from './load/process.js';
 import type { Progress } from './progress.js';
 import type { Entry, Scenario } from './scenarios.js';
@@ -117,15 +118,36 @@ export async function endMeasuring(): Promise<void> {
 
 async function warmUp(crew: Crew, scenario: Scenario, servers: Servers, settings: Settings): Promise<void> {
   const { contender } = crew.entry;
+  const count = settings.quick ? Math.min(QUICK_FILL, scenario.fill) : scenario.fill;
   for (const process of crew.processes) {
-    await process.ask({ kind: 'open', contender, environment: { ...servers, pool: POOL, parameters: {} } });
-    for (let pass = 0; pass < contenders[contender].fillPasses; pass += 1) {
-      await process.ask({ kind: 'fill', count: settings.quick ? Math.min(QUICK_FILL, scenario.fill) : scenario.fill });
-    }
+    const environment = { ...servers, pool: POOL, parameters: scenario.parameters ?? {} };
+    await process.ask({ kind: 'open', contender, environment });
+    await fillCache(process, contender, scenario, { count, isFirst: process === crew.processes[0] });
   }
-  const warm = { ...settings, sliceMs: settings.warmUpMs };
-  await runOnce(crew, scenario, Math.min(16, Math.max(...scenario.callers)), warm, 'warm');
+  const callers = Math.min(16, Math.max(...scenario.callers));
+  await runOnce(crew, scenario, callers, settings, 'warm', warmUpLimit(scenario, settings));
   crew.served = await crew.processes[0]!.ask({ kind: 'served' });
+}
+
+async function fillCache(
+  process: ContenderProcess,
+  contender: ContenderName,
+  { isSteady }: Scenario,
+  { count, isFirst }: { count: number; isFirst: boolean },
+): Promise<void> {
+  const { fillPasses, warmsUp }: ContenderDefinition = contenders[contender];
+  if (isSteady && warmsUp && isFirst) await process.ask({ kind: 'warm-up', first: 1, last: count });
+  if (isSteady && fillPasses > 0) await process.ask({ kind: 'visit', count });
+  for (let pass = 0; !isSteady && pass < fillPasses; pass += 1) await process.ask({ kind: 'fill', count });
+}
+
+function warmUpLimit({ calls, warmUpCalls }: Scenario, { quick, warmUpMs }: Settings): Limit {
+  if (calls !== undefined) return { calls };
+  return warmUpCalls === undefined || quick ? { milliseconds: warmUpMs } : { calls: warmUpCalls };
+}
+
+function sliceLimit({ calls }: Scenario, { sliceMs }: Settings): Limit {
+  return calls === undefined ? { milliseconds: sliceMs } : { calls };
 }
 
 /** One slice of one contender, in all its processes at the same time. */
@@ -135,9 +157,9 @@ function runOnce(
   callers: number,
   settings: Settings,
   label: string,
+  limit = sliceLimit(scenario, settings),
 ): Promise<SliceResult[]> {
   const load = loadOf(scenario, entry, callers, settings);
-  const limit = scenario.calls === undefined ? { milliseconds: settings.sliceMs } : { calls: scenario.calls };
   return Promise.all(
     processes.map((process, index) => {
       const prefix = `${entry.contender}-${callers}-${label}-${index}`;
@@ -167,7 +189,12 @@ async function summarize(crew: Crew, scenario: Scenario, servers: Servers, setti
   const { contender } = crew.entry;
   await using database = await startCountingProxy(servers.databaseUrl);
   await using redis = await startCountingProxy(servers.redisUrl);
-  const environment = { databaseUrl: database.url, redisUrl: redis.url, pool: POOL, parameters: {} };
+  const environment = {
+    databaseUrl: database.url,
+    redisUrl: redis.url,
+    pool: POOL,
+    parameters: scenario.parameters ?? {},
+  };
   await process!.ask({ kind: 'open', contender, environment });
   const measurements: Measurement[] = [];
   const fewest = settings.quick ? 20 : 100;

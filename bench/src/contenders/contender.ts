@@ -42,6 +42,8 @@ export interface ContenderDefinition {
   readonly documentation?: string;
   /** How often a cache has to be asked for a row until it surely holds it; 0 when nothing is cached. */
   readonly fillPasses: number;
+  /** Whether {@link Contender.warmUp} is its documented way to fill a cache before there is any traffic. */
+  readonly warmsUp?: boolean;
   /** Loads its packages and opens it; nothing of it is loaded before, so that a process has only its own contender's. */
   open(environment: Environment): Promise<Contender>;
 }

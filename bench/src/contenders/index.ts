@@ -14,18 +14,21 @@ export const contenders = {
     title: 'mikro-orm-plus, near cache',
     role: 'subject',
     fillPasses: 3,
+    warmsUp: true,
     open: async (environment) => (await import('./plus.js')).openNear(environment),
   },
   plusMemory: {
     title: 'mikro-orm-plus, memory store',
     role: 'subject',
     fillPasses: 3,
+    warmsUp: true,
     open: async (environment) => (await import('./plus.js')).openMemory(environment),
   },
   plusRedis: {
     title: 'mikro-orm-plus, Redis',
     role: 'subject',
     fillPasses: 3,
+    warmsUp: true,
     open: async (environment) => (await import('./plus.js')).openRedis(environment),
   },
   plusDatabase: {

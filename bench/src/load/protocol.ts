@@ -6,8 +6,10 @@ import type { Environment } from '../contenders/contender.js';
 export type Request =
   /** Opens the contender; what was open before is closed. */
   | { readonly kind: 'open'; readonly contender: ContenderName; readonly environment: Environment }
-  /** Asks for the first `count` seeded rows once each, so that caches hold them. */
+  /** Asks for the first `count` seeded rows once each, so that caches hold them; many at a time where it can. */
   | { readonly kind: 'fill'; readonly count: number }
+  /** Asks for the first `count` seeded rows once each, one name per call, as the load will. */
+  | { readonly kind: 'visit'; readonly count: number }
   /** Puts these seeded rows into the cache, by the contender's own way to do so. */
   | { readonly kind: 'warm-up'; readonly first: number; readonly last: number }
   | { readonly kind: 'slice'; readonly slice: Slice }
@@ -22,6 +24,7 @@ export type Request =
 export interface Answers {
   readonly open: undefined;
   readonly fill: undefined;
+  readonly visit: undefined;
   readonly 'warm-up': undefined;
   readonly slice: SliceResult;
   readonly heap: number;

@@ -6,6 +6,7 @@ import type { Answer, Request } from './protocol.js';
 import { runSlice } from './run-slice.js';
 
 const FILL_CALLERS = 16;
+const VISITORS = 64;
 const FILL_BATCH = 5_000;
 
 let contender: Contender | undefined;
@@ -25,6 +26,8 @@ async function answer(request: Request): Promise<unknown> {
   switch (request.kind) {
     case 'fill':
       return fill(contender, request.count);
+    case 'visit':
+      return visit(contender, request.count, VISITORS);
     case 'warm-up':
       if (!contender.warmUp) throw new Error('This contender has no warmUp()');
       await contender.warmUp(request.first, request.last);
@@ -39,7 +42,8 @@ async function answer(request: Request): Promise<unknown> {
   }
 }
 
-async function fill({ getOrCreate, getOrCreateMany }: Contender, count: number): Promise<void> {
+async function fill(filled: Contender, count: number): Promise<void> {
+  const { getOrCreateMany } = filled;
   if (count > FILL_BATCH && getOrCreateMany) {
     for (let first = 1; first <= count; first += FILL_BATCH) {
       const size = Math.min(FILL_BATCH, count - first + 1);
@@ -47,11 +51,15 @@ async function fill({ getOrCreate, getOrCreateMany }: Contender, count: number):
     }
     return;
   }
+  await visit(filled, count, FILL_CALLERS);
+}
+
+async function visit({ getOrCreate }: Contender, count: number, callers: number): Promise<void> {
   let next = 1;
   const caller = async (): Promise<void> => {
     while (next <= count) await getOrCreate(`k${next++}`);
   };
-  await Promise.all(Array.from({ length: FILL_CALLERS }, caller));
+  await Promise.all(Array.from({ length: callers }, caller));
 }
 
 process.on('message', (request: Request) => {
