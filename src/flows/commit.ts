@@ -14,8 +14,8 @@ const AHEAD_MS = 1_000;
 export function lockAhead(record: TransactionRecord): void {
   if (record.aheadState !== 'none') return;
   record.aheadState = 'due';
-  // once for all changes whose hooks run now
-  queueMicrotask(() => process.nextTick(sendAhead, record));
+  // a flush's hooks run as microtasks, and the next tick comes when none is left: once for all changes, behind the statement
+  process.nextTick(sendAhead, record);
 }
 
 function sendAhead(record: TransactionRecord): void {
@@ -172,7 +172,9 @@ function eachStore<T>(
   record: TransactionRecord,
   work: (store: GuardedStore, touched: readonly TouchedEntry[]) => Promise<T>,
 ): Promise<T[]> {
-  return Promise.all(byStore(record).map(([store, touched]) => work(store, touched)));
+  const stores = byStore(record);
+  if (stores.length === 1) return work(...stores[0]!).then((result) => [result]);
+  return Promise.all(stores.map(([store, touched]) => work(store, touched)));
 }
 
 function toEntry({ key, region }: TouchedEntry): { key: string; region: string } {
