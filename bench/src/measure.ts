@@ -135,9 +135,9 @@ async function fillCache(
   { isSteady }: Scenario,
   { count, isFirst }: { count: number; isFirst: boolean },
 ): Promise<void> {
-  const { fillPasses, warmsUp }: ContenderDefinition = contenders[contender];
+  const { fillPasses, warmsUp, holdsRows }: ContenderDefinition = contenders[contender];
   if (isSteady && warmsUp && isFirst) await process.ask({ kind: 'warm-up', first: 1, last: count });
-  if (isSteady && fillPasses > 0) await process.ask({ kind: 'visit', count });
+  if (isSteady && fillPasses > 0 && (isFirst || holdsRows)) await process.ask({ kind: 'visit', count });
   for (let pass = 0; !isSteady && pass < fillPasses; pass += 1) await process.ask({ kind: 'fill', count });
 }
 

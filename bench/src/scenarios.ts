@@ -24,8 +24,8 @@ export interface Scenario {
   /** Rows that are asked for beforehand, so that caches hold them; a quick run asks for fewer. */
   readonly fill: number;
   /**
-   * Whether caches are filled as before traffic that has gone on for long: once by the contender's own way to warm up, if
-   * it has one, and then every process asks for each name once.
+   * Whether caches are filled as by traffic that has gone on for long: once by the contender's own way to warm up, if it has
+   * one, and then the first process asks for each name once, and the others too if each holds rows itself.
    */
   readonly isSteady?: boolean;
   /** Sizes of caches, where the default holds fewer rows. */

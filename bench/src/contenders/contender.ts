@@ -44,6 +44,8 @@ export interface ContenderDefinition {
   readonly fillPasses: number;
   /** Whether {@link Contender.warmUp} is its documented way to fill a cache before there is any traffic. */
   readonly warmsUp?: boolean;
+  /** Whether each process holds rows itself, beside those in a store that all share. */
+  readonly holdsRows?: boolean;
   /** Loads its packages and opens it; nothing of it is loaded before, so that a process has only its own contender's. */
   open(environment: Environment): Promise<Contender>;
 }

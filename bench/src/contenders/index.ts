@@ -15,6 +15,7 @@ export const contenders = {
     role: 'subject',
     fillPasses: 3,
     warmsUp: true,
+    holdsRows: true,
     open: async (environment) => (await import('./plus.js')).openNear(environment),
   },
   plusMemory: {
@@ -129,6 +130,7 @@ export const contenders = {
     role: 'peer',
     documentation: 'https://bentocache.dev/docs/multi-tier',
     fillPasses: 1,
+    holdsRows: true,
     open: async (environment) => (await import('./bentocache.js')).openTwoLevels(environment),
   },
 } satisfies Record<string, ContenderDefinition>;
