@@ -36,7 +36,8 @@ const nearCache: Caching = ({ redisUrl, parameters }) => ({
   prefix: 'bench-near',
   region: {
     strategy: 'nonstrict-read-write',
-    nearCache: { maxEntries: parameters['nearCacheEntries'] ?? 10_000 },
+    // as long as the entries themselves, and as the peers' copies: a run takes longer than the default of a minute
+    nearCache: { maxEntries: parameters['nearCacheEntries'] ?? 10_000, ttl: 3_600_000 },
   },
 });
 
