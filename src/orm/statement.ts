@@ -1,4 +1,4 @@
-import { isRaw, type RawQueryFragment } from '@mikro-orm/core';
+import { isRaw, RawQueryFragment } from '@mikro-orm/core';
 import type { AbstractSqlDriver } from '@mikro-orm/postgresql';
 import { ALIAS, isInverse, loadedProps, quote, type Meta, type Prop } from './metadata.js';
 
@@ -103,11 +103,39 @@ function columnType(prop: Prop, index: number): Prop['customType'] | undefined {
  * Turns property-keyed values in database form (as MikroORM's comparator gives them) into columns, the way a flush
  * does: embeddables and composite keys flattened, JSON written out, SQL-level conversions of custom types applied.
  */
-export function columnsOf(driver: AbstractSqlDriver, meta: Meta, payload: Record<string, unknown>): Column[] {
+export function columnsOf(driver: AbstractSqlDriver, meta: Meta, payload: Readonly<Record<string, unknown>>): Column[] {
+  const bare = bareColumns(meta, payload);
+  if (bare) return bare;
   const mapped = driver.mapDataToFieldNames(payload, true, meta.properties, false) as Record<string, unknown>;
   return Object.keys(mapped)
     .filter((name) => mapped[name] !== undefined)
     .map((name) => ({ name, value: mapped[name] }));
+}
+
+/** {@link columnsOf} for properties that a column holds as they are, which takes no copies. */
+function bareColumns(meta: Meta, payload: Readonly<Record<string, unknown>>): Column[] | undefined {
+  const props = meta.properties as Record<string, Prop>;
+  const columns: Column[] = [];
+  for (const name of Object.keys(payload)) {
+    const prop = props[name];
+    if (!prop || !isBare(prop)) return undefined;
+    const value = payload[name];
+    if (value !== undefined) columns.push({ name: prop.fieldNames[0]!, value });
+  }
+  return columns;
+}
+
+function isBare({ fieldNames, embeddedProps, polymorphic, joinColumns, hasConvertToDatabaseValueSQL }: Prop): boolean {
+  return fieldNames?.length === 1 && !embeddedProps && !polymorphic && !joinColumns && !hasConvertToDatabaseValueSQL;
+}
+
+/**
+ * A long text as a parameter. MikroORM's platform quotes a text character by character, with an object for each; this
+ * gives it the same literal ready made.
+ */
+export function longText(text: string): RawQueryFragment {
+  const quoted = `'${text.replaceAll("'", "''")}'`;
+  return new RawQueryFragment(text.includes('\\') ? ` E${quoted.replaceAll('\\', '\\\\')}` : quoted);
 }
 
 /** Whether a value is SQL rather than data, e.g. `raw('now()')` given by the application for a column. */

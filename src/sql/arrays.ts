@@ -1,6 +1,6 @@
 import type { Platform } from '@mikro-orm/core';
 import { quote, type Meta } from '../orm/metadata.js';
-import type { Column, Sql } from '../orm/statement.js';
+import { longText, type Column, type Sql } from '../orm/statement.js';
 import { typedNull, type Target } from './parts.js';
 
 /** Fewer rows are planned faster as `values`. */
@@ -46,7 +46,7 @@ export function columnArrays(target: Target, rows: readonly (readonly Column[])[
   for (const [index, { name }] of rows[0]!.entries()) {
     const text = arrayText(target, name, rows, index);
     if (text === undefined) return undefined;
-    arrays.push({ sql: `array_fill(${typedNull(target, name)}, '{0}') || ?`, params: [text] });
+    arrays.push({ sql: `array_fill(${typedNull(target, name)}, '{0}') || ?`, params: [longText(text)] });
   }
   return arrays;
 }

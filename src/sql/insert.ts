@@ -12,7 +12,8 @@ import {
   tableOf,
   type Target,
 } from './parts.js';
-import { keyList, ORDINAL, POSITION } from './select.js';
+import { keyList, ORDINAL, type KeyList } from './select.js';
+import { indexByValue, type ByValue } from './by-value.js';
 
 /** The row to insert for one lookup: property-keyed values in database form. */
 interface NewRow {
@@ -84,7 +85,7 @@ export function insertShared(
 
 function insertOne(target: Target, group: InsertGroup): Sql {
   const row = group.rows[0]!;
-  const columns = [columnsOf(target.driver, target.meta, { ...row.payload })];
+  const columns = [columnsOf(target.driver, target.meta, row.payload)];
   const insert = insertInto(target, group.key, columns, group.findsTaken ? 'select' : 'nothing');
   const returning = ` returning ${fullRow(target)}, ${row.ordinal} as ${quote(ORDINAL)}`;
   if (!group.key || !group.findsTaken) return { sql: insert.sql + returning, params: insert.params };
@@ -96,6 +97,22 @@ function insertOne(target: Target, group: InsertGroup): Sql {
       `${returning}, old.${quote(primaryKey)} is not null as ${quote(FOUND)}`,
     params: [...insert.params, ...matches.flatMap(({ params }) => params)],
   };
+}
+
+/**
+ * {@link insertRows} for rows with a unique key of one column, if that can be: no list of the keys is needed to tell the
+ * rows apart.
+ */
+export function insertByValue(target: Target, { key, rows, isPlain }: InsertGroup): ByValue | undefined {
+  if (key?.columns.length !== 1 || isPlain || rows.length === 1) return undefined;
+  const columns = rows.map((row) => columnsOf(target.driver, target.meta, row.payload));
+  const valueOf = (row: readonly Column[]): unknown => row.find(({ name }) => name === key.columns[0])?.value;
+  const indexOf = indexByValue(key.props[0]!, columns.map(valueOf));
+  const insert = indexOf && insertFrom(target, key, key, rows, columns, []);
+  if (!insert) return undefined;
+  const sql = `${insert.into(insert.list.sql)} returning ${fullRow(target)}`;
+  // the values that all rows have in common stand before the list
+  return { statement: { sql, params: [...insert.params, ...insert.list.params] }, indexOf };
 }
 
 /** The insert of a group as a `with` query, and the select of the rows that it inserted. */
@@ -116,7 +133,7 @@ export function insertGroup(
   name: string,
   extra = '',
 ): GroupInsert {
-  const columns = rows.map((row) => columnsOf(target.driver, target.meta, { ...row.payload }));
+  const columns = rows.map((row) => columnsOf(target.driver, target.meta, row.payload));
   const conflict = isPlain ? undefined : key;
   const { insert, keys, names } =
     insertArrays(target, key!, conflict, rows, columns, name) ??
@@ -156,30 +173,66 @@ function insertArrays(
   columns: readonly (readonly Column[])[],
   name: string,
 ): KeyedInsert | undefined {
+  const generated = key.columns.filter((column) => columns[0]!.every((given) => given.name !== column));
+  const keys = `"${name}_k"`;
+  const insert = insertFrom(target, key, conflict, rows, columns, generated);
+  if (!insert) return undefined;
+  const { list, names, into } = insert;
+  return {
+    insert: {
+      sql: `${keys} as materialized (select * from ${list.sql}), "${name}" as (${into(`${keys} as "k"`)}`,
+      params: [...list.params, ...insert.params],
+    },
+    keys: { sql: `${keys} as "k"`, params: [] },
+    names,
+  };
+}
+
+/** An insert of the rows of a list, and what all rows have in common. */
+interface ListInsert {
+  readonly list: KeyList;
+  /** What the columns of the list are for. */
+  readonly names: readonly string[];
+  /** The insert up to its `returning`, given where the list is found. */
+  readonly into: (from: string) => string;
+  readonly params: readonly unknown[];
+}
+
+function insertFrom(
+  target: Target,
+  key: UniqueKey,
+  conflict: UniqueKey | undefined,
+  rows: readonly NewRow[],
+  columns: readonly (readonly Column[])[],
+  generated: readonly string[],
+): ListInsert | undefined {
   const given = columns[0]!.map((column) => column.name);
   if (given.length === 0 || !columns.every((row) => isOfColumns(row, given))) return undefined;
-  const generated = key.columns.filter((column) => !given.includes(column));
+  const varying = [...given.keys()].filter((index) => key.columns.includes(given[index]!) || varies(columns, index));
   const list = keyList(
     target,
-    generated.length === 0
-      ? columns
-      : columns.map((row, index) => [...row, ...expectedOf(target, generated, row, rows[index]!)]),
+    columns.map((row, index) => [
+      ...varying.map((at) => row[at]!),
+      ...(generated.length > 0 ? expectedOf(target, generated, row, rows[index]!) : []),
+    ]),
     rows.map(({ ordinal }) => ordinal),
   );
   if (!list.arrays) return undefined;
-  const into = `insert into ${tableOf(target)} as "t0" (${given.map(quote).join(', ')})`;
-  const values = given.map((_, index) => `"k"."__plus_k${index}"`).join(', ');
-  const keys = `"${name}_k"`;
+  const values = given.map((_, index) => (varying.includes(index) ? `"k"."__plus_k${varying.indexOf(index)}"` : '?'));
   return {
-    insert: {
-      sql:
-        `${keys} as materialized (select * from ${list.sql}), "${name}" as (${into} select ${values} from ${keys} as "k" ` +
-        `order by "k".${quote(POSITION)}${yielding(conflict)}`,
-      params: list.params,
-    },
-    keys: { sql: `${keys} as "k"`, params: [] },
-    names: [...given, ...generated],
+    list,
+    names: [...varying.map((index) => given[index]!), ...generated],
+    into: (from) =>
+      `insert into ${tableOf(target)} as "t0" (${given.map(quote).join(', ')}) select ${values.join(', ')} ` +
+      `from ${from} order by "k".${quote(list.position)}${yielding(conflict)}`,
+    params: columns[0]!.filter((_, index) => !varying.includes(index)).map(({ value }) => value),
   };
+}
+
+/** Whether a column may have different values in different rows. */
+function varies(rows: readonly (readonly Column[])[], index: number): boolean {
+  const { value } = rows[0]![index]!;
+  return (typeof value === 'object' && value !== null) || rows.some((row) => row[index]!.value !== value);
 }
 
 function insertValues(

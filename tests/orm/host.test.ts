@@ -18,7 +18,7 @@ import { hydrate, hydrateOver, hydrateWritten, primaryKeyValues, storedData } fr
 import { nextMoment, noteShown, showsNewer } from '../../src/orm/order.js';
 import { isFiltered } from '../../src/orm/filters.js';
 import { loadedProps, type Meta } from '../../src/orm/metadata.js';
-import { columnsOf, selectList } from '../../src/orm/statement.js';
+import { columnsOf, longText, selectList } from '../../src/orm/statement.js';
 import { inUnit } from '../../src/orm/unit.js';
 import { createTestOrm, type TestOrm } from '../harness/orm.js';
 
@@ -173,8 +173,27 @@ describe('statements', () => {
   });
 });
 
+describe('a long text', () => {
+  const signs = ["'", '\\', '"', '?', '??', 'a', '\n', 'é', '{', '$1'];
+  const texts = Array.from({ length: 100 }, (_value, index) => `${signs[index % 10]}x${signs[Math.floor(index / 10)]}`);
+
+  it.each(['', 'plain', ...signs, texts.join(''), texts.join(',')])(
+    'is quoted as MikroORM’s platform quotes %j',
+    (text) => {
+      const platform = driver().getPlatform();
+      const format = (value: unknown): string => platform.formatQuery('select ? as a, ?', [value, 1]);
+      expect(format(longText(text))).toBe(format(text));
+    },
+  );
+
+  it('comes back as it was', async () => {
+    const [row] = await run(db.orm.em, { sql: 'select ?::text as text', params: [longText(texts.join(''))] });
+    expect(row).toEqual({ text: texts.join('') });
+  });
+});
+
 describe('a candidate', () => {
-  const build = (data: Record<string, unknown>) => buildCandidate(db.orm.em.fork(), meta, data, undefined);
+  const build = async (data: Record<string, unknown>) => buildCandidate(db.orm.em.fork(), meta, data, undefined);
 
   it('holds what a flush would insert, checked as a flush checks it (private processProperties)', async () => {
     await expect(build({ slug: 'a' })).rejects.toMatchObject({ name: 'ValidationError' });
