@@ -1,16 +1,17 @@
 import { PlusError } from '../errors.js';
-import { noteManaged } from '../natural-keys/managed.js';
+import { noteManaged, noteManyManaged } from '../natural-keys/managed.js';
 import type { Lookup } from '../natural-keys/lookup.js';
 import { keyOrder, planFor } from '../natural-keys/plan.js';
 import type { UniqueKey } from '../natural-keys/unique-keys.js';
-import { buildCandidate, fireAfterCreate, sharedNursery, type Candidate } from '../orm/candidate.js';
+import { buildCandidate, fireAfterCreate, hearsCreations, sharedNursery, type Candidate } from '../orm/candidate.js';
 import { canonical, sequence } from '../orm/canonical.js';
 import { driverOf, run, type Row } from '../orm/context.js';
 import { fireOnLoad, hydrateCreated } from '../orm/entities.js';
 import { nextMoment } from '../orm/order.js';
+import { PlainRows } from '../orm/plain.js';
 import { inUnit, noteCreated } from '../orm/unit.js';
 import { serverVersion } from '../orm/server-version.js';
-import { FOUND, insertRows, type InsertGroup } from '../sql/insert.js';
+import { FOUND, insertByValue, insertRows, type InsertGroup } from '../sql/insert.js';
 import { ORDINAL } from '../sql/select.js';
 import { CreationContext, type Call, type Data } from './call.js';
 import { manage } from './find.js';
@@ -69,11 +70,12 @@ export async function createRows(
 ): Promise<(Created | undefined)[]> {
   if (creations.length === 0) return [];
   if (call.createEntity) return createByOverride(call, creations, mode);
-  const chunks = chunksOf(await buildAll(call, creations, mode));
+  const { built, plain } = await buildAll(call, creations, mode);
+  const chunks = chunksOf(built);
   const insertAll = async (): Promise<(Created | undefined)[]> => {
     const created: (Created | undefined)[] = creations.map(() => undefined);
     for (const chunk of chunks) {
-      await insertChunk(call, chunk, created, mode);
+      await insertChunk(call, chunk, created, mode, plain);
       mode.onCreated?.(created.filter(Boolean).length);
     }
     return created;
@@ -89,19 +91,28 @@ interface Built {
   readonly key: UniqueKey | undefined;
 }
 
+interface BuiltRows {
+  readonly built: readonly Built[];
+  /** Makes the rows' candidates their entities; `undefined` where something of the application's could tell them apart. */
+  readonly plain: PlainRows | undefined;
+}
+
 /** Builds the candidates, in the order that every process shares. */
-async function buildAll(call: Call, creations: readonly Creation[], mode: CreationMode): Promise<Built[]> {
+async function buildAll(call: Call, creations: readonly Creation[], mode: CreationMode): Promise<BuiltRows> {
   const built: Built[] = [];
   const { em, meta, target } = call;
   const nursery = creations.length > 1 ? sharedNursery(em, meta, target.schema) : undefined;
   for (const index of inKeyOrder(call, creations)) {
     const creation = creations[index]!;
-    const data = await creationData(creation);
-    const candidate = await buildCandidate(em, meta, data, target.schema, mode.hooks, nursery);
+    // thousands of rows don't wait for what is there at once
+    const given = creationData(creation);
+    const data = given instanceof Promise ? await given : given;
+    const building = buildCandidate(em, meta, data, target.schema, mode.hooks, nursery);
+    const candidate = building instanceof Promise ? await building : building;
     const key = mode.onConflict === 'fail' ? undefined : planFor(driverOf(em), creation.lookup).key;
     built.push({ index, creation, candidate, key });
   }
-  return built;
+  return { built, plain: nursery && PlainRows.of(em, meta, target.schema) };
 }
 
 function inKeyOrder(call: Call, creations: readonly Creation[]): number[] {
@@ -131,59 +142,88 @@ async function insertChunk(
   chunk: readonly Built[][],
   created: (Created | undefined)[],
   mode: CreationMode,
+  plain: PlainRows | undefined,
 ): Promise<void> {
-  const byIndex = new Map(chunk.flat().map((built) => [built.index, built]));
+  const all = chunk.length === 1 ? chunk[0]! : chunk.flat();
   const sentAt = nextMoment();
   const findsTaken = mode.onConflict === 'find' && (serverVersion(call.em) ?? 0) >= DO_SELECT_SINCE;
-  const rows = await (insertOneShared(call, chunk, findsTaken) ?? insertAlone(call, chunk, findsTaken));
-  const rowOf = new Map(rows.map((row) => [Number(row[ORDINAL]) - 1, row]));
-  const primaryKey = call.meta.root.getPrimaryProps().flatMap(({ fieldNames }) => fieldNames);
-  const seen = new Set<string>();
-  for (const { index, candidate, creation } of byIndex.values()) {
-    const row = rowOf.get(index);
+  const rows = await (insertOneShared(call, chunk, findsTaken) ?? insertAlone(call, chunk, all.length, findsTaken));
+  const keyOf = keyReader(call);
+  const seen = new Set<unknown>();
+  const entities: object[] = [];
+  for (const [position, { index, candidate, creation }] of all.entries()) {
+    const row = rows[position];
     // several lookups of a batch may name one row: the first of them created it, the others find it
-    const key = row && sequence(primaryKey.map((column) => canonical(row[column])));
-    if (!row || !key || seen.has(key)) continue;
-    seen.add(key);
+    if (!row || seen.size === seen.add(keyOf(row)).size) continue;
     if (row[FOUND] === true) {
       created[index] = { entity: manage(call, row), row, isFound: true };
       continue;
     }
-    const entity = hydrateCreated(call.em, candidate.meta, row, call.target.schema, candidate.entity, sentAt);
-    noteCreated(call.em, entity);
-    noteManaged(call.em, creation.lookup, call.target.schema, entity);
+    const entity =
+      plain?.adopt(candidate.entity, candidate.payload, row) ??
+      hydrateCreated(call.em, candidate.meta, row, call.target.schema, candidate.entity, sentAt);
+    entities.push(entity);
+    if (all.length === 1) noteManaged(call.em, creation.lookup, call.target.schema, entity);
     created[index] = { entity, row, isFound: false };
   }
+  noteCreated(call.em, entities);
+  if (all.length > 1) noteManyManaged(call.em, call.meta);
   if (findsTaken) await fireOnLoad(call.em, call.meta);
-  if (mode.hooks === 'silent') return;
-  for (const { index, candidate } of byIndex.values()) {
+  if (mode.hooks === 'silent' || !hearsCreations(call.em, call.meta)) return;
+  for (const { index, candidate } of all) {
     const result = created[index];
     if (result && !result.isFound) await fireAfterCreate(call.em, result.entity, candidate);
   }
 }
 
-async function insertAlone(call: Call, chunk: readonly Built[][], findsTaken: boolean): Promise<Row[]> {
+/** Reads what tells a row from every other row of its table. */
+function keyReader({ meta }: Call): (row: Row) => unknown {
+  const columns = meta.root.getPrimaryProps().flatMap(({ fieldNames }) => fieldNames);
+  const [first] = columns;
+  return columns.length === 1
+    ? (row) => (typeof row[first!] === 'object' ? canonical(row[first!]) : row[first!])
+    : (row) => sequence(columns.map((column) => canonical(row[column])));
+}
+
+/** Inserts a chunk by a statement of its own. Returns the inserted rows by position in the chunk. */
+async function insertAlone(
+  call: Call,
+  chunk: readonly Built[][],
+  size: number,
+  findsTaken: boolean,
+): Promise<(Row | undefined)[]> {
+  let ordinal = 0;
   const groups: InsertGroup[] = chunk.map((group) => ({
     key: group[0]!.key,
     findsTaken,
-    rows: group.map(({ index, candidate, creation }) => ({
-      ordinal: index + 1,
+    rows: group.map(({ candidate, creation }) => ({
+      ordinal: (ordinal += 1),
       payload: candidate.payload,
       lookup: creation.lookup,
     })),
   }));
-  return run(call.em, insertRows(call.target, groups), call.options);
+  const byValue = groups.length === 1 ? insertByValue(call.target, groups[0]!) : undefined;
+  const inserted: (Row | undefined)[] = Array.from({ length: size }, () => undefined);
+  for (const row of await run(call.em, byValue?.statement ?? insertRows(call.target, groups), call.options)) {
+    const position = byValue ? byValue.indexOf(row) : Number(row[ORDINAL]) - 1;
+    if (position !== undefined) inserted[position] = row;
+  }
+  return inserted;
 }
 
 /** A single row may go together with those of other calls. */
-function insertOneShared(call: Call, chunk: readonly Built[][], findsTaken: boolean): Promise<Row[]> | undefined {
+function insertOneShared(
+  call: Call,
+  chunk: readonly Built[][],
+  findsTaken: boolean,
+): Promise<(Row | undefined)[]> | undefined {
   const [[built], ...others] = chunk as [Built[], ...Built[][]];
   if (others.length > 0 || chunk[0]!.length > 1 || !built?.key) return undefined;
-  const { index, creation, candidate, key } = built;
+  const { creation, candidate, key } = built;
   const order = keyOrder(driverOf(call.em), creation.lookup);
   const row: SharedRow = { lookup: creation.lookup, key, payload: candidate.payload, order, findsTaken };
   const inserted = shareInsert(call, row);
-  return inserted?.then((result) => (result ? [{ ...result, [ORDINAL]: index + 1 }] : []));
+  return inserted?.then((result) => [result]);
 }
 
 /** Lets the application's `createEntity()` create each row, as one unit where the class is atomic. */
@@ -220,8 +260,13 @@ async function createByOverride(
 }
 
 /** The data of a new row: `where` and `defaults`, which wins, with functions called. */
-async function creationData({ lookup, defaults, data }: Creation): Promise<Data> {
-  return data ? { ...data } : { ...lookup.where, ...(await evaluate(defaults ?? {})) };
+function creationData({ lookup, defaults, data }: Creation): Data | Promise<Data> {
+  if (data) return { ...data };
+  for (const name in defaults) {
+    if (typeof defaults[name] === 'function')
+      return evaluate(defaults).then((values) => ({ ...lookup.where, ...values }));
+  }
+  return { ...lookup.where, ...defaults };
 }
 
 /** Calls the functions among values, in order, and waits for what they promise. */

@@ -1,12 +1,13 @@
 import { FlushMode, Utils, raw, type EntityName, type FilterQuery } from '@mikro-orm/core';
 import { MultipleRowsError } from '../errors.js';
 import { keyText, parseLookup, type Lookup } from '../natural-keys/lookup.js';
-import { planFor } from '../natural-keys/plan.js';
+import { planFor, type LookupPlan } from '../natural-keys/plan.js';
 import { driverOf, run, type EntityManager, type Row } from '../orm/context.js';
 import { fireOnLoad, hydrate, hydrateOver, primaryKeyText, storedData } from '../orm/entities.js';
 import { isFiltered } from '../orm/filters.js';
 import type { Meta } from '../orm/metadata.js';
-import { MATCHES, ORDINAL, selectRows } from '../sql/select.js';
+import { PlainRows } from '../orm/plain.js';
+import { MATCHES, ORDINAL, selectByValue, selectRows } from '../sql/select.js';
 import type { Call } from './call.js';
 import { selectShared, sharesSelects } from './SharedSelect.js';
 
@@ -40,21 +41,44 @@ export async function findRows(call: Call, lookups: readonly Lookup[], extra = '
     const plan = planFor(driverOf(call.em), ofGroup[0]!);
     // without a key there may be any number of rows, of which a lookup of its own stops at the second
     const isShared = ofGroup.length === 1 && extra === '' && plan.key !== undefined && sharesSelects(call);
-    const rows = isShared
-      ? await selectShared(call, plan, ofGroup[0]!)
-      : await run(call.em, selectRows(call.target, plan, ofGroup, extra), call.options);
+    const { rows, indexOf, areDistinct } = isShared
+      ? { rows: await selectShared(call, plan, ofGroup[0]!), indexOf: () => 0, areDistinct: false }
+      : await selectMany(call, plan, ofGroup, extra);
+    const isPlain = rows.length > 1 && !call.options.refresh;
+    const plain = isPlain ? PlainRows.of(call.em, call.meta, call.target.schema, areDistinct) : undefined;
     for (const row of rows) {
-      const index = isShared ? group[0]! : group[Number(row[ORDINAL]) - 1]!;
+      const index = group[indexOf(row)!]!;
       if (found[index]) throw multipleRowsError(lookups[index]!);
       if (MATCHES in row && row[MATCHES] !== true) {
         found[index] = TAKEN;
         continue;
       }
-      found[index] = { entity: manage(call, row), row };
+      found[index] = { entity: plain?.load(row) ?? manage(call, row), row };
     }
   }
   await fireOnLoad(call.em, call.meta);
   return found;
+}
+
+interface Selected {
+  readonly rows: Row[];
+  /** Which lookup a row answers. */
+  readonly indexOf: (row: Row) => number | undefined;
+  /** Whether no row of the table is among them twice. */
+  readonly areDistinct: boolean;
+}
+
+async function selectMany(call: Call, plan: LookupPlan, lookups: readonly Lookup[], extra: string): Promise<Selected> {
+  const { em, target, options } = call;
+  const byValue = lookups.length > 1 ? selectByValue(target, plan, lookups, extra) : undefined;
+  if (byValue) {
+    const rows = await run(em, byValue.statement, options);
+    if (rows.every((row) => byValue.indexOf(row) !== undefined)) {
+      return { rows, indexOf: byValue.indexOf, areDistinct: true };
+    }
+  }
+  const rows = await run(em, selectRows(target, plan, lookups, extra), options);
+  return { rows, indexOf: (row) => Number(row[ORDINAL]) - 1, areDistinct: false };
 }
 
 /** The managed entity of a row that was read. */

@@ -1,6 +1,6 @@
 import { missingKeyError, planFor } from '../natural-keys/plan.js';
-import { findManaged, noteManaged } from '../natural-keys/managed.js';
-import { driverOf, run } from '../orm/context.js';
+import { findManaged, noteManaged, noteManyManaged } from '../natural-keys/managed.js';
+import { driverOf, run, type Row } from '../orm/context.js';
 import { inUnit } from '../orm/unit.js';
 import { advisoryLock } from '../sql/advisory-lock.js';
 import { Batch, type Entry, type Got, type Request } from './batch.js';
@@ -83,9 +83,10 @@ async function lookInDatabase(call: Call, batch: Batch, extraColumns = '', raceL
     const match = found[index];
     entry.isTaken = match === TAKEN;
     if (!match || match === TAKEN) return;
-    noteManaged(call.em, entry.lookup, call.target.schema, match.entity);
-    entry.answerWith({ entity: match.entity, row: match.row, servedBy: 'database', raceLost });
+    if (open.length === 1) noteManaged(call.em, entry.lookup, call.target.schema, match.entity);
+    entry.answerWith({ entity: match.entity, row: rowFor(call, match.row), servedBy: 'database', raceLost });
   });
+  if (open.length > 1) noteManyManaged(call.em, call.meta);
   tellProgress(call, batch);
 }
 
@@ -127,8 +128,19 @@ async function createEntries(
     if (!result) return;
     const { entity, row, isFound } = result;
     if (isFound) noteManaged(call.em, entry.lookup, call.target.schema, entity);
-    entry.answerWith({ entity, row, servedBy: 'database', created: !isFound, raceLost: isFound });
+    entry.answerWith({
+      entity,
+      row: rowFor(call, row),
+      servedBy: 'database',
+      created: !isFound,
+      raceLost: isFound,
+    });
   });
+}
+
+/** A row is kept for the cache alone: thousands of them are work for the collector. */
+function rowFor(call: Call, row: Row | undefined): Row | undefined {
+  return call.cache && row;
 }
 
 function splitByKey(call: Call, entries: readonly Entry[]): { keyed: Entry[]; keyless: Entry[] } {

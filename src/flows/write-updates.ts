@@ -222,7 +222,7 @@ function settle(call: Call, update: Update, row: Row, sentAt: number): void {
     ? hydrateCreated(em, candidate!.meta, row, target.schema, candidate!.entity, sentAt)
     : hydrateWritten(em, meta, row, target.schema, changes.written, time);
   if (!showsNewer(entity, sentAt, time.writtenAt)) noteShown(entity, time.writtenAt);
-  if (created) noteCreated(em, entity);
+  if (created) noteCreated(em, [entity]);
   noteManaged(em, entry.lookup, target.schema, entity);
   entry.answerWith({ entity, row, servedBy: 'database', created, updated: !created });
 }

@@ -26,16 +26,43 @@ interface Persister {
   processProperties(changeSet: ChangeSet<object>): void;
 }
 
-/** Where candidates are built. */
-function nursery(em: EntityManager, schema: string | undefined): EntityManager {
-  return em.fork({ clear: true, keepTransactionContext: true, ...(schema === undefined ? {} : { schema }) });
+/** Where candidates are built: a fork of the caller's EntityManager without its entities. */
+export class Nursery {
+  readonly em: EntityManager;
+  readonly schema: string | undefined;
+  readonly #computer: ChangeSetComputer;
+  readonly #persister: Persister;
+
+  constructor(em: EntityManager, schema: string | undefined) {
+    this.em = em.fork({ clear: true, keepTransactionContext: true, ...(schema === undefined ? {} : { schema }) });
+    this.schema = schema;
+    this.#computer = new ChangeSetComputer(this.em, new Set());
+    // a private method of MikroORM's persister: the very check of required properties that a flush makes
+    this.#persister = this.em.getUnitOfWork(false).getChangeSetPersister() as unknown as Persister;
+  }
+
+  create(meta: Meta, data: Readonly<Record<string, unknown>>): ChangeSet<object> {
+    const entity = this.em.create(meta.class as EntityName<object>, prepareData(this.em, meta, data) as never, {
+      persist: false,
+      ...(this.schema === undefined ? {} : { schema: this.schema }),
+    });
+    const changeSet = this.#computer.computeChangeSet(entity);
+    if (changeSet) return changeSet;
+    throw new LookupError(`${meta.className} is readonly, so no row of it can be created.`, { entity: meta.className });
+  }
+
+  finish(changeSet: ChangeSet<object>): Candidate {
+    this.#persister.processProperties(changeSet);
+    const meta = changeSet.meta as Meta;
+    return { entity: changeSet.entity, meta, payload: insertable(meta, changeSet.payload as Record<string, unknown>) };
+  }
 }
 
 /**
  * A fork for candidates to share, which saves most of what one of their own costs; `undefined` when one of them could
  * leave something there for the next to see, by a relation, a hook or an `onCreate` that takes the EntityManager.
  */
-export function sharedNursery(em: EntityManager, meta: Meta, schema: string | undefined): EntityManager | undefined {
+export function sharedNursery(em: EntityManager, meta: Meta, schema: string | undefined): Nursery | undefined {
   const events = em.getEventManager();
   // a class below may be the one that is built
   const leavesNothing = classesOfTable(meta.root, em.getMetadata()).every(
@@ -44,7 +71,7 @@ export function sharedNursery(em: EntityManager, meta: Meta, schema: string | un
       !of.props.some(takesEntityManager) &&
       ![EventType.onInit, EventType.beforeCreate].some((event) => events.hasListeners(event, of)),
   );
-  return leavesNothing ? nursery(em, schema) : undefined;
+  return leavesNothing ? new Nursery(em, schema) : undefined;
 }
 
 /** Whether the fork is given to the application's `onCreate`. */
@@ -58,38 +85,36 @@ function takesEntityManager({ onCreate }: Prop): boolean {
  * entities: a candidate that was added to a loaded collection of the caller would be inserted by the next flush, even
  * when the race for its row was lost.
  *
- * @param fork a {@link sharedNursery} of the same arguments; by default a fork of its own
+ * @param nursery a {@link sharedNursery} of the same arguments; by default a fork of its own
+ * @returns the candidate at once, unless `beforeCreate` must be waited for
  * @throws {ValidationError} MikroORM's own, for a missing required property
  */
-export async function buildCandidate(
+export function buildCandidate(
   em: EntityManager,
   meta: Meta,
   data: Readonly<Record<string, unknown>>,
   schema: string | undefined,
   hooks: 'fire' | 'silent' = 'fire',
-  fork = nursery(em, schema),
-): Promise<Candidate> {
-  const entity = fork.create(meta.class as EntityName<object>, prepareData(fork, meta, data) as never, {
-    persist: false,
-    ...(schema === undefined ? {} : { schema }),
-  });
-  const changeSet = new ChangeSetComputer(fork, new Set()).computeChangeSet(entity);
-  if (!changeSet) {
-    throw new LookupError(`${meta.className} is readonly, so no row of it can be created.`, { entity: meta.className });
-  }
-  const events = fork.getEventManager();
-  if (hooks === 'fire' && events.hasListeners(EventType.beforeCreate, changeSet.meta)) {
-    const args = { entity, em: fork as CoreEntityManager, meta: changeSet.meta, changeSet };
-    await events.dispatchEvent(EventType.beforeCreate, args, changeSet.meta);
-    changeSet.payload = fork.getComparator().prepareEntity(entity) as never;
-  }
-  // a private method of MikroORM's persister: the very check of required properties that a flush makes
-  (fork.getUnitOfWork(false).getChangeSetPersister() as unknown as Persister).processProperties(changeSet);
-  return {
-    entity,
-    meta: changeSet.meta as Meta,
-    payload: insertable(changeSet.meta as Meta, changeSet.payload as Record<string, unknown>),
-  };
+  nursery = new Nursery(em, schema),
+): Candidate | Promise<Candidate> {
+  const changeSet = nursery.create(meta, data);
+  const isHeard = hooks === 'fire' && em.getEventManager().hasListeners(EventType.beforeCreate, changeSet.meta);
+  return isHeard ? finishHeard(nursery, changeSet) : nursery.finish(changeSet);
+}
+
+async function finishHeard(nursery: Nursery, changeSet: ChangeSet<object>): Promise<Candidate> {
+  const { entity, meta } = changeSet;
+  const args = { entity, em: nursery.em as CoreEntityManager, meta, changeSet };
+  await nursery.em.getEventManager().dispatchEvent(EventType.beforeCreate, args, meta);
+  changeSet.payload = nursery.em.getComparator().prepareEntity(entity) as never;
+  return nursery.finish(changeSet);
+}
+
+/** Whether anybody listens to `afterCreate`. */
+export function hearsCreations(em: EntityManager, meta: Meta): boolean {
+  return classesOfTable(meta.root, em.getMetadata()).some((of) =>
+    em.getEventManager().hasListeners(EventType.afterCreate, of),
+  );
 }
 
 /** Fires `afterCreate` for an entity whose row was inserted. */
@@ -105,9 +130,10 @@ export async function fireAfterCreate(em: EntityManager, entity: object, candida
 /** What an insert names: no generated columns, nothing undefined. */
 function insertable(meta: Meta, payload: Record<string, unknown>): Record<string, unknown> {
   const props = meta.properties as Record<string, Prop>;
-  return Object.fromEntries(
-    Object.entries(payload).filter(([name, value]) => value !== undefined && !props[name]?.generated),
-  );
+  const names = Object.keys(payload);
+  const isNamed = (name: string): boolean => payload[name] !== undefined && !props[name]?.generated;
+  if (names.every(isNamed)) return payload;
+  return Object.fromEntries(names.filter(isNamed).map((name) => [name, payload[name]]));
 }
 
 /** Replaces related entities in creation data by stand-ins of `fork`, and refuses what one insert can't store. */
@@ -117,7 +143,8 @@ function prepareData(
   data: Readonly<Record<string, unknown>>,
 ): Record<string, unknown> {
   const result: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(data)) {
+  for (const name of Object.keys(data)) {
+    const value = data[name];
     const prop = requireProperty(meta, name, 'The data');
     if (isToMany(prop) && value != null) {
       throw new LookupError(

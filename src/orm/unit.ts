@@ -36,7 +36,7 @@ class Unit {
 
   /** A unit that ended well hands what it created to what is around it, which may still be undone. */
   handOver(): void {
-    for (const entity of this.#created) noteCreated(this.em, entity);
+    noteCreated(this.em, this.#created);
   }
 
   end(): void {
@@ -80,12 +80,15 @@ interface CallersTransaction {
 
 const createdIn = new WeakMap<object, CallersTransaction>();
 
-/** Has `entity` leave the identity map if the unit that the calling flow is in, or the caller's transaction, is undone. */
-export function noteCreated(em: EntityManager, entity: object): void {
+/** Has entities leave the identity map if the unit that the calling flow is in, or the caller's transaction, is undone. */
+export function noteCreated(em: EntityManager, entities: readonly object[]): void {
   const unit = ownUnit(em);
-  if (unit) return unit.add(entity);
   const transaction = em.getTransactionContext() as CallersTransaction | undefined;
-  if (transaction) createdIn.set(entity, transaction);
+  if (!unit && !transaction) return;
+  for (const entity of entities) {
+    if (unit) unit.add(entity);
+    else createdIn.set(entity, transaction!);
+  }
 }
 
 /**

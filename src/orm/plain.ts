@@ -1,0 +1,175 @@
+import { EntityHelper, EventType, ReferenceKind, helper, type EntityName } from '@mikro-orm/core';
+import type { AbstractSqlDriver, EntityManager } from '@mikro-orm/postgresql';
+import type { Row } from './context.js';
+import type { Meta, Prop } from './metadata.js';
+
+/*
+ * MikroORM's factory makes an entity of any row. What it asks for each of them (inheritance, relations, custom types,
+ * constructors, listeners) is the same for all rows of a batch, and nothing of it applies to many entities.
+ */
+
+/** Property-keyed values of one row in database form. */
+type Data = Record<string, unknown>;
+
+const plainTypes = new Set(['string', 'number', 'boolean', 'Date']);
+
+const plain = new WeakMap<Meta, boolean>();
+
+/** Whether an entity's values are those of its row as they are: nothing but columns of simple types, and one class. */
+function isPlain(meta: Meta): boolean {
+  let known = plain.get(meta);
+  if (known === undefined) {
+    known = meta.root === meta && !meta.inheritanceType && !meta.serializedPrimaryKey && !meta.virtual;
+    known &&= meta.simplePK && !meta.forceConstructor && meta.props.every(isPlainProp);
+    plain.set(meta, known);
+  }
+  return known;
+}
+
+function isPlainProp(prop: Prop): boolean {
+  const { kind, customType, runtimeType, fieldNames, persist } = prop;
+  if (kind !== ReferenceKind.SCALAR || customType || !plainTypes.has(runtimeType)) return false;
+  if (prop.lazy || prop.formula || prop.generated || prop.version || prop.embedded || prop.ref || prop.array)
+    return false;
+  if (prop.getter || prop.setter || prop.accessor || prop.hydrate === false) return false;
+  return fieldNames?.length === 1 && persist !== false;
+}
+
+const accessors = new WeakMap<Meta, PropertyDescriptorMap>();
+
+/**
+ * What MikroORM's setters on the prototype define on an entity, property by property, when they are called first. Made
+ * once, so that entities share functions and shape: of their own, they take most of the time and memory of an entity.
+ */
+function accessorsOf(meta: Meta): PropertyDescriptorMap {
+  let known = accessors.get(meta);
+  if (!known) {
+    const isTracked = ({ name, primary }: Prop): boolean =>
+      !primary && Object.getOwnPropertyDescriptor(meta.prototype, name)?.set !== undefined;
+    known = Object.fromEntries(meta.hydrateProps.filter(isTracked).map(({ name }) => [name, accessorOf(name)]));
+    accessors.set(meta, known);
+  }
+  return known;
+}
+
+interface Wrapped {
+  readonly __helper?: { readonly __data: Data };
+}
+
+function accessorOf(name: string): PropertyDescriptor & ThisType<Wrapped> {
+  return {
+    get() {
+      return this.__helper?.__data[name];
+    },
+    set(value: unknown) {
+      this.__helper!.__data[name] = value;
+    },
+    enumerable: true,
+    configurable: true,
+  };
+}
+
+/** Brings many rows of a plain entity into an identity map, as MikroORM's factory would. */
+export class PlainRows {
+  readonly #em: EntityManager;
+  readonly #meta: Meta;
+  readonly #schema: string | undefined;
+  readonly #schemaName: string | undefined;
+  readonly #key: string;
+  readonly #names: readonly string[];
+  readonly #compared: readonly string[];
+  readonly #accessors: PropertyDescriptorMap;
+  /** Whether the identity map may have an entity of a row. */
+  readonly #mayKnow: boolean;
+
+  private constructor(em: EntityManager, meta: Meta, schema: string | undefined, areDistinct: boolean) {
+    this.#em = em;
+    this.#meta = meta;
+    this.#schema = schema;
+    this.#schemaName = (em.getDriver() as AbstractSqlDriver).getSchemaName(
+      meta,
+      schema === undefined ? {} : { schema },
+    );
+    this.#key = meta.primaryKeys[0]!;
+    this.#names = meta.props.map(({ name }) => name);
+    this.#compared = meta.comparableProps.map(({ name }) => name);
+    this.#accessors = accessorsOf(meta);
+    this.#mayKnow = !areDistinct || em.getUnitOfWork(false).getIdentityMap().getStore(meta).size > 0;
+  }
+
+  /**
+   * @param areDistinct whether the rows are all there will be until they are in the identity map, each of them once
+   * @returns `undefined` for entities that only MikroORM's factory can make
+   */
+  static of(em: EntityManager, meta: Meta, schema: string | undefined, areDistinct = false): PlainRows | undefined {
+    if (!isPlain(meta) || em.config.get('forceUndefined') || em.config.get('forceEntityConstructor')) return undefined;
+    if (em.getEventManager().hasListeners(EventType.onInit, meta)) return undefined;
+    return new PlainRows(em, meta, schema, areDistinct);
+  }
+
+  /** The entity of a row that was read; `undefined` when the identity map has one of its key, in whatever state. */
+  load(row: Row): object | undefined {
+    const data = this.#dataOf(row);
+    if (!data) return undefined;
+    const entity = Object.create(this.#meta.class.prototype as object) as object;
+    const wrapped = helper(entity);
+    wrapped.__managed = true;
+    wrapped.__schema = this.#schemaName!;
+    wrapped.__initialized = true;
+    // in the factory's order
+    (entity as Data)[this.#key] = data[this.#key];
+    EntityHelper.ensurePropagation(entity as never);
+    Object.defineProperties(entity, this.#accessors);
+    this.#manage(entity, data, data, true);
+    return entity;
+  }
+
+  /**
+   * Has a candidate itself, which was built for the row and belongs to no unit of work, become the entity of the row that
+   * was made of it; `undefined` as in {@link load}.
+   */
+  adopt(candidate: object, payload: Readonly<Data>, row: Row): object | undefined {
+    const data = this.#dataOf(row);
+    if (!data) return undefined;
+    const changed: Data = {};
+    // candidates may have been given one and the same Date, which each entity needs for itself
+    for (const name of this.#names) {
+      const value = data[name];
+      if (value !== payload[name] || value instanceof Date) changed[name] = value;
+    }
+    this.#manage(candidate, data, changed, false);
+    return candidate;
+  }
+
+  #dataOf(row: Row): Data | undefined {
+    const data = this.#em.getDriver().mapResult(row, this.#meta) as Data;
+    if (!this.#mayKnow) return data;
+    const uow = this.#em.getUnitOfWork(false);
+    const known = uow.getById(this.#meta.class as EntityName<object>, data[this.#key], this.#schemaName);
+    return known ? undefined : data;
+  }
+
+  #manage(entity: object, data: Data, values: Data, isLoad: boolean): void {
+    const em = this.#em;
+    const wrapped = helper(entity);
+    wrapped.__processing = true;
+    em.config
+      .getHydrator(em.getMetadata())
+      .hydrate(entity, this.#meta, values, em.getEntityFactory(), 'full', false, true, this.#schema, this.#schemaName);
+    em.getUnitOfWork(false).register(entity, undefined, { loaded: isLoad });
+    for (const name of this.#names) wrapped.__loadedProperties.add(name);
+    wrapped.__originalEntityData = this.#snapshotOf(data);
+    wrapped.__processing = false;
+    if (!isLoad) wrapped.populated();
+  }
+
+  /** What MikroORM's comparator would make of the entity. */
+  #snapshotOf(data: Data): Data {
+    const snapshot: Data = {};
+    for (const name of this.#compared) {
+      const value = data[name];
+      if (value !== undefined) snapshot[name] = value instanceof Date ? new Date(value) : value;
+    }
+    return snapshot;
+  }
+}
