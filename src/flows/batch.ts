@@ -51,6 +51,16 @@ export function nameOf({ shape, values }: Lookup): string {
   return `${shape}\0${values}`;
 }
 
+/** What names each lookup of a batch: their texts as they are, where they are looked up by one property of one type. */
+function keysOf(requests: readonly Request[]): string[] {
+  const { shape } = requests[0]!.lookup;
+  const isText = ({ lookup }: Request): boolean =>
+    lookup.shape === shape && lookup.parts.length === 1 && typeof lookup.parts[0]!.value === 'string';
+  return requests.every(isText)
+    ? requests.map(({ lookup }) => lookup.parts[0]!.value as string)
+    : requests.map(({ lookup }) => nameOf(lookup));
+}
+
 function gotOf({ answer }: Entry): Got {
   return [answer!.entity, answer!.created];
 }
@@ -64,15 +74,15 @@ export class Batch {
 
   /** A lookup that is named twice is one entry; the last request's defaults win. */
   constructor(requests: readonly Request[]) {
-    if (requests.length === 1) {
-      this.entries = this.#order = [new Entry(requests[0]!)];
+    if (requests.length <= 1) {
+      this.entries = this.#order = requests.map((request) => new Entry(request));
       return;
     }
     const entries = new Map<string, Entry>();
-    const keys = requests.map(({ lookup }) => nameOf(lookup));
+    const keys = keysOf(requests);
     requests.forEach((request, index) => entries.set(keys[index]!, new Entry(request)));
     this.entries = [...entries.values()];
-    this.#order = keys.map((key) => entries.get(key)!);
+    this.#order = entries.size === keys.length ? this.entries : keys.map((key) => entries.get(key)!);
   }
 
   /** Whether any entry has no answer yet. */
@@ -86,12 +96,14 @@ export class Batch {
   }
 
   entities(): object[] {
-    return this.entries.flatMap(({ answer }) => (answer ? [answer.entity] : []));
+    const entities: object[] = [];
+    for (const { answer } of this.entries) if (answer) entities.push(answer.entity);
+    return entities;
   }
 
   /** The answers in the order of the requests; `created` is true for the first request of a created row only. */
   results(): Got[] {
-    if (this.#order.length === 1) return [gotOf(this.#order[0]!)];
+    if (this.#order === this.entries) return this.entries.map(gotOf);
     const told = new Set<Entry>();
     return this.#order.map((entry) => {
       const first = !told.has(entry);

@@ -20,6 +20,32 @@ export interface LookupPart {
   readonly value: unknown;
 }
 
+/** What lookups of one shape have in common. */
+interface Shape {
+  readonly parts: readonly { readonly prop: Prop; readonly isNull: boolean }[];
+  readonly text: string;
+}
+
+const lastShapes = new WeakMap<Meta, Shape>();
+
+/** The same text for all lookups of a batch, which mostly name the same properties: each one of its own would be hashed. */
+function shapeOf(meta: Meta, parts: readonly LookupPart[]): string {
+  const last = lastShapes.get(meta);
+  if (last && isOfShape(last, parts)) return last.text;
+  const text = sequenceOf(parts, ({ prop, value }) => (value === null ? `${prop.name}?` : prop.name));
+  lastShapes.set(meta, { parts: parts.map(({ prop, value }) => ({ prop, isNull: value === null })), text });
+  return text;
+}
+
+function isOfShape(shape: Shape, parts: readonly LookupPart[]): boolean {
+  if (shape.parts.length !== parts.length) return false;
+  for (const [index, { prop, isNull }] of shape.parts.entries()) {
+    const part = parts[index]!;
+    if (part.prop !== prop || (part.value === null) !== isNull) return false;
+  }
+  return true;
+}
+
 /** A `where` that was checked and taken apart. Texts are made when somebody asks for them. */
 export class Lookup {
   readonly meta: Meta;
@@ -35,7 +61,7 @@ export class Lookup {
     this.meta = meta;
     this.where = where;
     this.parts = parts;
-    this.shape = sequenceOf(parts, ({ prop, value }) => (value === null ? `${prop.name}?` : prop.name));
+    this.shape = shapeOf(meta, parts);
   }
 
   /** Injective text of the values, in the order of the parts. */
@@ -89,12 +115,14 @@ class LookupParser {
     }
     const parts: LookupPart[] = [];
     for (const name of Object.keys(this.#where)) {
-      parts.push(...this.#property(name, (this.#where as Record<string, unknown>)[name]));
+      const found = this.#property(name, (this.#where as Record<string, unknown>)[name]);
+      if (Array.isArray(found)) parts.push(...found);
+      else parts.push(found);
     }
     return parts;
   }
 
-  #property(name: string, value: unknown): LookupPart[] {
+  #property(name: string, value: unknown): LookupPart | LookupPart[] {
     const prop = Object.hasOwn(this.#meta.properties, name)
       ? (this.#meta.properties as Record<string, Prop>)[name]
       : undefined;
@@ -112,7 +140,7 @@ class LookupParser {
     if (prop.kind === ReferenceKind.EMBEDDED) {
       throw this.#error(`names '${name}', an embeddable kept as JSON`, 'look the row up by columns');
     }
-    return [{ prop, value: isToOne(prop) ? this.#relation(prop, value) : this.#scalar(prop, value) }];
+    return { prop, value: isToOne(prop) ? this.#relation(prop, value) : this.#scalar(prop, value) };
   }
 
   #refuseNonData(name: string, value: unknown): void {

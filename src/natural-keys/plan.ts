@@ -1,6 +1,6 @@
 import type { AbstractSqlDriver } from '@mikro-orm/postgresql';
 import { MissingUniqueConstraintError } from '../errors.js';
-import { canonical, sequence } from '../orm/canonical.js';
+import { canonical, sequence, sequenceOf } from '../orm/canonical.js';
 import type { Meta } from '../orm/metadata.js';
 import type { Lookup } from './lookup.js';
 import { uniqueKeysOf, type UniqueKey } from './unique-keys.js';
@@ -9,6 +9,8 @@ import { uniqueKeysOf, type UniqueKey } from './unique-keys.js';
 export interface LookupPlan {
   /** The unique key that a creation relies on; `undefined` when none serves. */
   readonly key: UniqueKey | undefined;
+  /** What all {@link keyOrder} texts of the plan begin with. */
+  readonly orderPrefix: string;
 }
 
 const plans = new WeakMap<Meta, Map<string, LookupPlan>>();
@@ -18,7 +20,10 @@ export function planFor(driver: AbstractSqlDriver, lookup: Lookup): LookupPlan {
   let ofEntity = plans.get(lookup.meta);
   if (!ofEntity) plans.set(lookup.meta, (ofEntity = new Map()));
   let plan = ofEntity.get(lookup.shape);
-  if (!plan) ofEntity.set(lookup.shape, (plan = { key: chooseKey(driver, lookup) }));
+  if (!plan) {
+    const key = chooseKey(driver, lookup);
+    ofEntity.set(lookup.shape, (plan = { key, orderPrefix: sequence(key?.columns ?? []) }));
+  }
   return plan;
 }
 
@@ -44,10 +49,12 @@ function chooseKey(driver: AbstractSqlDriver, lookup: Lookup): UniqueKey | undef
  * else the lookups name. Batches then wait for each other in one order, and can't deadlock.
  */
 export function keyOrder(driver: AbstractSqlDriver, lookup: Lookup): string {
-  const { key } = planFor(driver, lookup);
+  const { key, orderPrefix } = planFor(driver, lookup);
   if (!key) return sequence([lookup.shape, lookup.text]);
-  const values = new Map(lookup.parts.map(({ prop, value }) => [prop.name, value]));
-  return sequence([...key.columns, ...key.props.map(({ name }) => canonical(values.get(name)))]);
+  const values = sequenceOf(key.props, ({ name }) =>
+    canonical(lookup.parts.find(({ prop }) => prop.name === name)?.value),
+  );
+  return orderPrefix + values;
 }
 
 /** What to throw when a row must be created and no unique key would stop a second one. */

@@ -58,9 +58,14 @@ export function GetOrCreate<E extends object, R extends EntityRepository<E>>(
       options?: ManyOptions<T>,
     ): Promise<GetOrCreateResult<T>[]> {
       const call = openCall(this, options);
+      let common: Values<T> | undefined;
+      const defaultsOf = (where: Where<T>, index: number) =>
+        typeof defaults === 'function'
+          ? checkData(call, 'defaults', defaults(where, index))
+          : (common ??= checkData(call, 'defaults', defaults) as Values<T>);
       const requests = wheres.map((where, index) => ({
         lookup: lookupOf(call, where),
-        defaults: checkData(call, 'defaults', typeof defaults === 'function' ? defaults(where, index) : defaults),
+        defaults: defaultsOf(where, index),
       }));
       const work = () => getOrCreate(call, requests);
       return (await traced(call, 'getOrCreate', requests.length, work)) as GetOrCreateResult<T>[];
