@@ -32,6 +32,8 @@ export class Entry {
   readonly lookup: Lookup;
   readonly defaults: Readonly<Data>;
   answer: Answer | undefined;
+  /** The row that the database has for it, until its entity is made and it is answered. */
+  sighted: Row | undefined;
   /** Whether its unique key belongs to a row that differs in the rest of the lookup. */
   isTaken = false;
 
@@ -65,6 +67,10 @@ function gotOf({ answer }: Entry): Got {
   return [answer!.entity, answer!.created];
 }
 
+function isOpen({ answer, sighted }: Entry): boolean {
+  return answer === undefined && sighted === undefined;
+}
+
 /** The lookups of one call: each distinct one once, answered step by step. */
 export class Batch {
   readonly entries: readonly Entry[];
@@ -85,14 +91,14 @@ export class Batch {
     this.#order = entries.size === keys.length ? this.entries : keys.map((key) => entries.get(key)!);
   }
 
-  /** Whether any entry has no answer yet. */
+  /** Whether nothing is known of any entry yet. */
   get isOpen(): boolean {
-    return this.entries.some(({ answer }) => answer === undefined);
+    return this.entries.some(isOpen);
   }
 
-  /** The entries that nobody has answered yet. */
+  /** The entries of which nothing is known yet. */
   open(): Entry[] {
-    return this.entries.filter(({ answer }) => answer === undefined);
+    return this.entries.filter(isOpen);
   }
 
   entities(): object[] {

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { PlusError } from '../errors.js';
 import { noteManaged, noteManyManaged } from '../natural-keys/managed.js';
 import type { Lookup } from '../natural-keys/lookup.js';
@@ -54,6 +55,8 @@ export interface CreationMode {
   readonly onConflict: 'yield' | 'find' | 'fail';
   /** Whether `beforeCreate` and `afterCreate` fire; an upsert has events of its own. */
   readonly hooks: 'fire' | 'silent';
+  /** Work that may be done while the database is busy with the first statement; it may be called again. */
+  readonly meanwhile?: () => void;
   /** Told after each statement of several how many rows the call has created. */
   readonly onCreated?: (count: number) => void;
 }
@@ -147,7 +150,9 @@ async function insertChunk(
   const all = chunk.length === 1 ? chunk[0]! : chunk.flat();
   const sentAt = nextMoment();
   const findsTaken = mode.onConflict === 'find' && (serverVersion(call.em) ?? 0) >= DO_SELECT_SINCE;
-  const rows = await (insertOneShared(call, chunk, findsTaken) ?? insertAlone(call, chunk, all.length, findsTaken));
+  const inserting = insertOneShared(call, chunk, findsTaken) ?? insertAlone(call, chunk, all.length, findsTaken);
+  // by the next turn of the event loop the statement is on its way
+  const [rows] = await Promise.all([inserting, mode.meanwhile && setImmediate().then(mode.meanwhile)]);
   const keyOf = keyReader(call);
   const seen = new Set<unknown>();
   const entities: object[] = [];

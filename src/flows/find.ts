@@ -35,29 +35,53 @@ export async function findRows(call: Call, lookups: readonly Lookup[], extra = '
   if (lookups.length === 0) return [];
   const byHost = needsHost(call);
   if (byHost === true || (byHost && (await byHost))) return findByHost(call, lookups);
-  const found: Finding[] = lookups.map(() => undefined);
-  for (const group of Map.groupBy(lookups.keys(), (index) => lookups[index]!.shape).values()) {
+  const { rows, areDistinct } = await sightRows(call, lookups, extra);
+  const plain = plainRows(call, rows.length, areDistinct);
+  const found = rows.map(
+    (row) => row && (row === TAKEN ? TAKEN : { entity: plain?.load(row) ?? manage(call, row), row }),
+  );
+  await fireOnLoad(call.em, call.meta);
+  return found;
+}
+
+/** Makes the entities of many rows; `undefined` where each is a matter of its own. */
+export function plainRows(
+  { em, meta, target, options }: Call,
+  count: number,
+  areDistinct: boolean,
+): PlainRows | undefined {
+  return count > 1 && !options.refresh ? PlainRows.of(em, meta, target.schema, areDistinct) : undefined;
+}
+
+/** What the database has, before entities are made of it. */
+interface Sighting {
+  /** By index of the lookups. */
+  readonly rows: readonly (Row | typeof TAKEN | undefined)[];
+  /** Whether no row of the table is among them twice. */
+  readonly areDistinct: boolean;
+}
+
+/** The rows that {@link findRows} makes entities of, where no query of MikroORM's is needed. */
+export async function sightRows(call: Call, lookups: readonly Lookup[], extra = ''): Promise<Sighting> {
+  const sighted: (Row | typeof TAKEN | undefined)[] = lookups.map(() => undefined);
+  const groups = [...Map.groupBy(lookups.keys(), (index) => lookups[index]!.shape).values()];
+  let areDistinct = groups.length === 1;
+  for (const group of groups) {
     const ofGroup = group.map((index) => lookups[index]!);
     const plan = planFor(driverOf(call.em), ofGroup[0]!);
     // without a key there may be any number of rows, of which a lookup of its own stops at the second
     const isShared = ofGroup.length === 1 && extra === '' && plan.key !== undefined && sharesSelects(call);
-    const { rows, indexOf, areDistinct } = isShared
+    const selected = isShared
       ? { rows: await selectShared(call, plan, ofGroup[0]!), indexOf: () => 0, areDistinct: false }
       : await selectMany(call, plan, ofGroup, extra);
-    const isPlain = rows.length > 1 && !call.options.refresh;
-    const plain = isPlain ? PlainRows.of(call.em, call.meta, call.target.schema, areDistinct) : undefined;
-    for (const row of rows) {
-      const index = group[indexOf(row)!]!;
-      if (found[index]) throw multipleRowsError(lookups[index]!);
-      if (MATCHES in row && row[MATCHES] !== true) {
-        found[index] = TAKEN;
-        continue;
-      }
-      found[index] = { entity: plain?.load(row) ?? manage(call, row), row };
+    areDistinct &&= selected.areDistinct;
+    for (const row of selected.rows) {
+      const index = group[selected.indexOf(row)!]!;
+      if (sighted[index]) throw multipleRowsError(lookups[index]!);
+      sighted[index] = MATCHES in row && row[MATCHES] !== true ? TAKEN : row;
     }
   }
-  await fireOnLoad(call.em, call.meta);
-  return found;
+  return { rows: sighted, areDistinct };
 }
 
 interface Selected {

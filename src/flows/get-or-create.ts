@@ -1,13 +1,14 @@
 import { missingKeyError, planFor } from '../natural-keys/plan.js';
 import { findManaged, noteManaged, noteManyManaged } from '../natural-keys/managed.js';
 import { driverOf, run, type Row } from '../orm/context.js';
+import { hearsLoads } from '../orm/entities.js';
 import { inUnit } from '../orm/unit.js';
 import { advisoryLock } from '../sql/advisory-lock.js';
 import { Batch, type Entry, type Got, type Request } from './batch.js';
 import type { CacheSession } from './cache-session.js';
 import type { Call } from './call.js';
 import { createRows, type CreationMode } from './create.js';
-import { findRows, needsHost, needsPopulating, populate, TAKEN } from './find.js';
+import { findRows, manage, needsHost, needsPopulating, plainRows, populate, sightRows, TAKEN } from './find.js';
 import { tellProgress } from './progress.js';
 import { reportLookups } from './report.js';
 
@@ -51,8 +52,9 @@ async function lookFurther(call: Call, batch: Batch, cache: CacheSession | undef
   await cache?.read(batch);
   // what was found in the cache left nothing to be stored there
   if (!batch.isOpen) return;
-  await lookInDatabase(call, batch, cache?.extraColumns);
-  await createMissing(call, batch);
+  const manageFound = await lookFirst(call, batch, cache?.extraColumns);
+  await createMissing(call, batch, manageFound);
+  manageFound();
   await cache?.fill(batch);
 }
 
@@ -70,6 +72,44 @@ function lookInIdentityMap(call: Call, batch: Batch): void {
     const entity = findManaged(call.em, entry.lookup, call.target.schema);
     if (entity) entry.answerWith({ entity, servedBy: 'identity-map' });
   }
+}
+
+/** Fewer rows are made entities at once. */
+const MANY = 50;
+
+/**
+ * The first look into the database. Making entities of many rows takes as long as creating as many others, so that it can
+ * be done while the database does that, unless somebody listens or it is the application that creates.
+ *
+ * @returns makes the entities of the rows that were found, if that isn't done yet
+ */
+async function lookFirst(call: Call, batch: Batch, extraColumns = ''): Promise<() => void> {
+  const open = batch.open();
+  const isOurs = needsHost(call) === false && !call.createEntity && !hearsLoads(call.em, call.meta);
+  if (open.length < MANY || !isOurs || call.options.refresh) {
+    await lookInDatabase(call, batch, extraColumns);
+    return () => undefined;
+  }
+  const lookups = open.map(({ lookup }) => lookup);
+  const { rows, areDistinct } = await sightRows(call, lookups, extraColumns);
+  for (const [index, entry] of open.entries()) {
+    const row = rows[index];
+    entry.isTaken = row === TAKEN;
+    if (row !== TAKEN) entry.sighted = row;
+  }
+  tellProgress(call, batch);
+  return () => manageSighted(call, open, areDistinct);
+}
+
+function manageSighted(call: Call, entries: readonly Entry[], areDistinct: boolean): void {
+  const plain = plainRows(call, entries.length, areDistinct);
+  for (const entry of entries) {
+    const row = entry.sighted;
+    if (!row) continue;
+    entry.sighted = undefined;
+    entry.answerWith({ entity: plain?.load(row) ?? manage(call, row), row: rowFor(call, row), servedBy: 'database' });
+  }
+  noteManyManaged(call.em, call.meta);
 }
 
 async function lookInDatabase(call: Call, batch: Batch, extraColumns = '', raceLost = false): Promise<void> {
@@ -95,7 +135,7 @@ async function lookInDatabase(call: Call, batch: Batch, extraColumns = '', raceL
  * it is gone again, or doesn't match the whole lookup, the second try is followed by a plain insert, which succeeds or
  * tells by its own exception which constraint stands in the way.
  */
-async function createMissing(call: Call, batch: Batch): Promise<void> {
+async function createMissing(call: Call, batch: Batch, meanwhile: () => void): Promise<void> {
   // first what can't succeed, so that a batch that fails has stored nothing
   await createEntries(
     call,
@@ -110,7 +150,7 @@ async function createMissing(call: Call, batch: Batch): Promise<void> {
     if (open.length === 0) return;
     const { keyed, keyless } = splitByKey(call, open);
     for (const entry of keyless) await createUnderLock(call, entry);
-    await createEntries(call, batch, keyed, onConflict);
+    await createEntries(call, batch, keyed, onConflict, meanwhile);
     await lookInDatabase(call, batch, '', true);
   }
 }
@@ -120,9 +160,15 @@ async function createEntries(
   batch: Batch,
   entries: readonly Entry[],
   onConflict: CreationMode['onConflict'],
+  meanwhile?: () => void,
 ): Promise<void> {
   const onCreated = (count: number): void => tellProgress(call, batch, count);
-  const created = await createRows(call, entries, { onConflict, hooks: 'fire', onCreated });
+  const created = await createRows(call, entries, {
+    onConflict,
+    hooks: 'fire',
+    onCreated,
+    ...(meanwhile && { meanwhile }),
+  });
   entries.forEach((entry, index) => {
     const result = created[index];
     if (!result) return;

@@ -3,6 +3,7 @@ import { defineEntity, p, raw } from '@mikro-orm/postgresql';
 import type { Client } from 'pg';
 import { GetOrCreateRepo, withRepo, type CreationContext, type Values } from '../../src/index.js';
 import { createTestOrm, type TestOrm } from '../harness/orm.js';
+import { until } from '../harness/until.js';
 import { rivalClient, untilBlocked } from './rival.js';
 import { kinds } from './statements.js';
 
@@ -387,5 +388,54 @@ describe('a batch that turns out to be impossible', () => {
     const batch = repository().getOrCreateMany([{ name: 'fresh' }, { name: 'taken', weight: 99 }]);
     await expect(batch).rejects.toThrow(UniqueConstraintViolationException);
     await expect(rows()).resolves.toEqual(before);
+  });
+});
+
+describe('a batch of found and new rows', () => {
+  const wheres = Array.from({ length: 120 }, (_value, index) => ({ name: `n${index}` }));
+  const isFound = (index: number): boolean => index % 2 === 0;
+
+  beforeEach(async () => {
+    await repository().getOrCreateMany(wheres.filter((_where, index) => isFound(index)));
+  });
+
+  it('has the found ones managed while the database creates the others', async () => {
+    const em = db.orm.em.fork();
+    const managed = (): object[] => em.getUnitOfWork().getIdentityMap().values();
+    await rival.query('begin');
+    await insert('n1');
+    const call = em.getRepository(Item).getOrCreateMany(wheres);
+    await untilBlocked(watcher, 1);
+    await until(() => managed().length > 0);
+    expect(managed()).toHaveLength(60);
+    await rival.query('commit');
+    const results = await call;
+    expect(results.map(([{ name }]) => name)).toEqual(wheres.map(({ name }) => name));
+    expect(results.map(([, created]) => created)).toEqual(wheres.map((_, index) => !isFound(index) && index !== 1));
+    db.statements.take();
+    await em.flush();
+    expect(db.statements.take()).toEqual([]);
+  });
+
+  it('keeps what was changed in an entity that was loaded meanwhile', async () => {
+    const em = db.orm.em.fork();
+    let known: { weight: number } | undefined;
+    const weight = async (): Promise<number> => {
+      known ??= await em.findOneOrFail(Item, { name: 'n0' });
+      known.weight = 7;
+      return 1;
+    };
+    const results = await em.getRepository(Item).getOrCreateMany(wheres, { weight });
+    expect(results[0]![0]).toBe(known);
+    expect(results[0]![0].weight).toBe(7);
+    await em.flush();
+    expect((await rival.query(`select name from item where weight = 7`)).rows).toEqual([{ name: 'n0' }]);
+  });
+
+  it('fails as the creation fails', async () => {
+    const em = db.orm.em.fork();
+    const note = 'x'.repeat(300);
+    await expect(em.getRepository(Item).getOrCreateMany(wheres, { note })).rejects.toMatchObject({ code: '22001' });
+    expect((await rival.query('select 1 from item')).rowCount).toBe(60);
   });
 });
