@@ -40,6 +40,7 @@ export function rowKeyText(em: EntityManager, meta: Meta, row: Row): string | un
 
 /** The primary key that a lookup gives; `undefined` when it doesn't give all of it. */
 export function lookupKeyText({ meta, parts }: Lookup): string | undefined {
+  if (!parts.some(({ prop }) => prop.primary)) return undefined;
   const values = meta.primaryKeys.map((name) => parts.find(({ prop }) => prop.name === name)?.value);
   return completeKeyText(meta, values);
 }

@@ -7,7 +7,15 @@ import { keyText } from '../natural-keys/lookup.js';
 import { noteManaged } from '../natural-keys/managed.js';
 import { planFor } from '../natural-keys/plan.js';
 import { run, type EntityManager, type Row } from '../orm/context.js';
-import { comparableData, fireOnLoad, hearsLoads, hydrateData, isOfKind, mapRow } from '../orm/entities.js';
+import {
+  comparableData,
+  fireOnLoad,
+  hearsLoads,
+  hydrateData,
+  hydrateShared,
+  isOfKind,
+  mapRow,
+} from '../orm/entities.js';
 import type { Meta } from '../orm/metadata.js';
 import type { FillEntry, LockEntry } from '../stores/CacheStore.js';
 import type { GuardedStore } from '../stores/GuardedStore.js';
@@ -26,8 +34,8 @@ type Mode = 'normal' | 'refresh' | 'bypass';
 
 /** What a call knows about one of its lookups in the cache. */
 interface Trail {
-  /** Key of the lookup's own entry, when the lookup isn't the primary key itself. */
-  readonly hintKey: string | undefined;
+  /** Whether the lookup has an entry of its own, since it isn't the primary key itself. */
+  readonly isIndirect: boolean;
   hintToken: string | undefined;
   /** Whether the lookup's own entry named a row, right or wrong. */
   hinted: boolean;
@@ -87,19 +95,16 @@ export class LookupCache implements CacheSession {
   }
 
   #takeCopy(entry: Entry): void {
-    const { region, hints, em, meta, schema } = this.#context;
-    const { hintKey, objectKey } = this.#trailOf(entry.lookup);
-    let key = objectKey;
-    if (hintKey !== undefined) {
-      const hint = region.copyOf(hints, this.#hintEntry(hintKey));
-      // the hint's own key says which schema it is of
-      if (hint) key = hint.leadsTo ??= region.objectKey(this.#effectiveSchema(), hint.text);
-    }
-    const copy = key === undefined ? undefined : region.copyOf(region.store, { key, region: region.name });
-    const data = copy && region.dataOfCopy(copy, key!, (row) => mapRow(em, meta, row));
-    if (!data) return;
-    const entity = this.#hydrateDataOf(entry.lookup, data);
-    if (!entity) return;
+    const { region, em, meta, schema } = this.#context;
+    const primaryKey = lookupKeyText(entry.lookup);
+    const key =
+      primaryKey === undefined ? this.#recall(entry.lookup) : region.objectKey(this.#effectiveSchema(), primaryKey);
+    const copy = key === undefined ? undefined : region.copyOf({ key, region: region.name });
+    const mapped = copy && region.mapCopy(copy, key!, (row) => mapRow(em, meta, row));
+    if (!mapped || !this.#isAnswer(entry.lookup, mapped.data)) return;
+    const entity = mapped.shared
+      ? hydrateShared(em, meta, mapped.shared, schema)
+      : hydrateData(em, meta, mapped.data, schema);
     entry.answerWith({ entity, servedBy: 'near-cache' });
     noteManaged(em, entry.lookup, schema, entity);
   }
@@ -127,6 +132,7 @@ export class LookupCache implements CacheSession {
     const misled: Entry[] = [];
     for (const [entry, trail] of this.#trails) {
       const key = this.#keyOf(entry);
+      if (trail.isIndirect && key !== undefined) this.#remember(entry.lookup, key);
       this.#collectFills(entry, trail, key, objects, hints);
       if (trail.hinted && key !== undefined && key !== trail.objectKey) misled.push(entry);
     }
@@ -146,20 +152,18 @@ export class LookupCache implements CacheSession {
 
   /** A hint that led to another row than the lookup's would send every call to the database until it expires. */
   async #replaceHints(entries: readonly Entry[]): Promise<void> {
-    const hints = entries.map((entry) => this.#hintEntry(this.#trails.get(entry)!.hintKey!));
-    await this.#context.hints.evictMany(hints);
-    this.#context.region.near?.drop(hints.map(({ key }) => key));
-    for (const { key } of hints) this.#context.region.remember(key, undefined);
+    await this.#context.hints.evictMany(entries.map(({ lookup }) => this.#hintEntry(lookup)));
+    for (const { lookup } of entries) this.#remember(lookup, undefined);
     await this.#putHints(entries.filter((entry) => this.#isCommitted(entry)));
   }
 
   /** Lets rows that are in the store, or will be, be found by their lookups. */
   async #putHints(entries: readonly Entry[]): Promise<void> {
-    const { region, hints, em } = this.#context;
+    const { hints, em } = this.#context;
     if (em.getSessionContext() !== undefined) return;
     const found = entries.filter(({ lookup }) => this.#serves(lookup) && lookupKeyText(lookup) === undefined);
     if (found.length === 0) return;
-    const keys = found.map(({ lookup }) => this.#hintEntry(region.lookupKey(this.#effectiveSchema(), lookup)));
+    const keys = found.map(({ lookup }) => this.#hintEntry(lookup));
     const results = await hints.readMany(keys, { leaseMs: this.#options.leaseTtl });
     const fills = found.flatMap(({ answer }, index): FillEntry[] => {
       const result = results[index]!;
@@ -249,14 +253,13 @@ export class LookupCache implements CacheSession {
   }
 
   #trailOf(lookup: Lookup): Trail {
-    const { region } = this.#context;
-    const schema = this.#effectiveSchema();
     const primaryKey = lookupKeyText(lookup);
     return {
-      hintKey: primaryKey === undefined ? region.lookupKey(schema, lookup) : undefined,
+      isIndirect: primaryKey === undefined,
       hintToken: undefined,
       hinted: false,
-      objectKey: primaryKey === undefined ? undefined : region.objectKey(schema, primaryKey),
+      objectKey:
+        primaryKey === undefined ? undefined : this.#context.region.objectKey(this.#effectiveSchema(), primaryKey),
       objectToken: undefined,
     };
   }
@@ -264,27 +267,42 @@ export class LookupCache implements CacheSession {
   async #readHints(open: readonly Entry[]): Promise<void> {
     const asking = open.filter((entry) => {
       const trail = this.#trails.get(entry)!;
-      if (trail.hintKey === undefined) return false;
-      trail.objectKey = this.#context.region.recall(trail.hintKey);
+      if (!trail.isIndirect) return false;
+      trail.objectKey = this.#recall(entry.lookup);
       trail.hinted = trail.objectKey !== undefined;
       return !trail.hinted;
     });
     if (asking.length === 0) return;
-    const entries = asking.map((entry) => this.#hintEntry(this.#trails.get(entry)!.hintKey!));
-    const results = await this.#context.region.read(this.#context.hints, entries);
+    const { region, hints } = this.#context;
+    const results = await region.readHints(
+      hints,
+      asking.map(({ lookup }) => this.#hintEntry(lookup)),
+    );
     asking.forEach((entry, index) => {
       const trail = this.#trails.get(entry)!;
       const result = results[index]!;
       if (result.kind === 'leased') trail.hintToken = result.token;
       if (result.kind !== 'hit') return;
       trail.hinted = true;
-      trail.objectKey = this.#context.region.objectKey(this.#effectiveSchema(), result.value);
-      this.#context.region.remember(trail.hintKey!, trail.objectKey);
+      trail.objectKey = region.objectKey(this.#effectiveSchema(), result.value);
+      this.#remember(entry.lookup, trail.objectKey);
     });
   }
 
-  #hintEntry(key: string): LockEntry {
-    return { key, region: this.#context.region.hintRegion };
+  #recall(lookup: Lookup): string | undefined {
+    const { region, em, schema } = this.#context;
+    return region.recall(planFor(driverOf(em), lookup), schema, lookup);
+  }
+
+  #remember(lookup: Lookup, key: string | undefined): void {
+    const { region, em, schema } = this.#context;
+    region.remember(planFor(driverOf(em), lookup), schema, lookup, key);
+  }
+
+  /** The entry of a lookup's own, which holds the primary key of its row. */
+  #hintEntry(lookup: Lookup): LockEntry {
+    const { region } = this.#context;
+    return { key: region.lookupKey(this.#effectiveSchema(), lookup), region: region.hintRegion };
   }
 
   async #readObjects(open: readonly Entry[]): Promise<void> {
@@ -296,10 +314,7 @@ export class LookupCache implements CacheSession {
     });
     if (asking.length === 0) return;
     const keys = [...new Set(asking.map((entry) => this.#trails.get(entry)!.objectKey!))];
-    const results = await region.read(
-      region.store,
-      keys.map((key) => ({ key, region: region.name })),
-    );
+    const results = await region.read(keys.map((key) => ({ key, region: region.name })));
     const byKey = new Map(keys.map((key, index) => [key, results[index]!]));
     for (const entry of asking) await this.#take(entry, byKey.get(this.#trails.get(entry)!.objectKey!)!);
     if (hearsLoads(em, meta) && asking.some(({ answer }) => answer)) await fireOnLoad(em, meta);
@@ -319,18 +334,18 @@ export class LookupCache implements CacheSession {
       // of an entry that the store had already lost, it tells nobody
       region.near?.drop([key]);
     } else {
-      const { em, meta } = this.#context;
-      const entity = this.#hydrateDataOf(entry.lookup, mapRow(em, meta, row));
-      if (entity) entry.answerWith({ entity, servedBy: result.isNear ? 'near-cache' : 'store' });
+      const { em, meta, schema } = this.#context;
+      const data = mapRow(em, meta, row);
+      if (!this.#isAnswer(entry.lookup, data)) return;
+      const entity = hydrateData(em, meta, data, schema);
+      entry.answerWith({ entity, servedBy: result.isNear ? 'near-cache' : 'store' });
     }
   }
 
-  /** Hydrates a cached row if it is the one that a query for the lookup would return. */
-  #hydrateDataOf(lookup: Lookup, data: Data): object | undefined {
-    const { em, meta, schema } = this.#context;
-    if (!isOfKind(meta, data) || keyText(lookup, comparableData(em, lookup.parts, data)) !== lookup.values)
-      return undefined;
-    return hydrateData(em, meta, data, schema);
+  /** Whether a cached row is the one that a query for the lookup would return. */
+  #isAnswer(lookup: Lookup, data: Readonly<Data>): boolean {
+    const { em, meta } = this.#context;
+    return isOfKind(meta, data) && keyText(lookup, comparableData(em, lookup.parts, data)) === lookup.values;
   }
 
   /** The key of the row that answered; `undefined` when it didn't come from the database, or is in doubt. */
@@ -360,7 +375,12 @@ export class LookupCache implements CacheSession {
     }
     if (trail.hintToken !== undefined) {
       const hint = isCommitted ? primaryKeyText(answer!.entity) : undefined;
-      hints.push({ key: trail.hintKey!, value: hint, ttlMs, permit: { kind: 'lease', token: trail.hintToken } });
+      hints.push({
+        key: this.#hintEntry(entry.lookup).key,
+        value: hint,
+        ttlMs,
+        permit: { kind: 'lease', token: trail.hintToken },
+      });
     }
   }
 

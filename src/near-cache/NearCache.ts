@@ -39,8 +39,6 @@ export interface Copy<Decoded> {
   readonly text: string;
   /** What the caller made of the text, to be kept as long as the copy. Not to be changed by anybody afterwards. */
   decoded: Decoded | undefined;
-  /** The key of the entry that a hint leads to, once somebody has worked it out. */
-  leadsTo?: string;
 }
 
 /** What a read of the store needs to put its result, from {@link NearCache.begin}. */
@@ -110,6 +108,11 @@ export class NearCache<Decoded = never> {
   /** Whether it may serve and take entries at this moment. */
   get isOn(): boolean {
     return !this.#isClosed && this.#channel.isProven(this.#prefix, this.#freshMs);
+  }
+
+  /** The most entries that it keeps. */
+  get maxEntries(): number {
+    return this.#entries.max;
   }
 
   /** Number of entries, including those that have expired and not been asked for since. */

@@ -4,6 +4,7 @@ import { canonical, sequence } from './canonical.js';
 import type { Row } from './context.js';
 import { discriminatorValues, isToMany, type Meta, type Prop } from './metadata.js';
 import { showsNewer } from './order.js';
+import { SharedData } from './SharedData.js';
 
 /** Property-keyed data of one row in database form. */
 type Data = Record<string, unknown>;
@@ -34,9 +35,29 @@ export function hydrate(em: EntityManager, meta: Meta, row: Row, schema: string 
 }
 
 /** {@link hydrate} for a row that {@link mapRow} has mapped already. */
-export function hydrateData(em: EntityManager, meta: Meta, data: Data, schema: string | undefined): object {
+export function hydrateData(em: EntityManager, meta: Meta, data: Readonly<Data>, schema: string | undefined): object {
   const known = findByKey(em, meta, data, schema);
   return known && helper(known).__initialized ? known : create(em, meta, data, schema, false);
+}
+
+/** What all entities of one row, that nobody changes, have in common. */
+export interface SharedRow {
+  readonly data: SharedData;
+  /** What a flush compares such an entity with; made of the first one. */
+  snapshot: SharedData | undefined;
+}
+
+/** {@link hydrate} for a row that many entities are made of. */
+export function hydrateShared(em: EntityManager, meta: Meta, row: SharedRow, schema: string | undefined): object {
+  const data = row.data.copy();
+  const known = findByKey(em, meta, data, schema);
+  if (known) return helper(known).__initialized ? known : create(em, meta, data, schema, false);
+  const entity = create(em, meta, data, schema, false, row.snapshot === undefined);
+  const wrapped = helper(entity);
+  if (row.snapshot) wrapped.__originalEntityData = row.snapshot.copy();
+  // the entity of a relation gets its snapshot while it is created along
+  else if (wrapped.__meta.relations.length === 0) row.snapshot = SharedData.of(wrapped.__originalEntityData!);
+  return entity;
 }
 
 /** Like {@link hydrate}, but a known entity is overwritten with the row, as by MikroORM's own `refresh`. */
@@ -110,13 +131,20 @@ function isSet(entity: object, prop: Prop): boolean {
   return (entity as Data)[prop.name] !== undefined;
 }
 
-function create(em: EntityManager, meta: Meta, data: Data, schema: string | undefined, refresh: boolean): object {
+function create(
+  em: EntityManager,
+  meta: Meta,
+  data: Data,
+  schema: string | undefined,
+  refresh: boolean,
+  recomputeSnapshot = true,
+): object {
   return em.getEntityFactory().create(meta.class as EntityName<object>, data, {
     merge: true,
     refresh,
     convertCustomTypes: true,
     // the snapshot must be what a flush would compute, else values of custom types look changed
-    recomputeSnapshot: true,
+    recomputeSnapshot,
     ...(schema === undefined ? {} : { schema }),
   });
 }
@@ -174,7 +202,7 @@ export function storedData(entity: object): Data | undefined {
 }
 
 /** Whether a row's data belongs to a class of a single-table hierarchy, or to one below it. */
-export function isOfKind(meta: Meta, data: Data): boolean {
+export function isOfKind(meta: Meta, data: Readonly<Data>): boolean {
   const kinds = discriminatorValues(meta);
   return kinds === undefined || kinds.map(String).includes(String(data[meta.root.discriminatorColumn!]));
 }

@@ -1,25 +1,34 @@
-import { LRUCache } from 'lru-cache';
 import type { ResolvedRegion } from '../config/region-options.js';
 import { fingerprint, lookupKey, objectKey } from '../codec/keys.js';
 import { checkRow, decodeRow, encodeRow, rowOf, type CheckedRow } from '../codec/row-codec.js';
 import { ConfigurationError } from '../errors.js';
 import type { Lookup } from '../natural-keys/lookup.js';
+import type { LookupPlan } from '../natural-keys/plan.js';
 import type { Row } from '../orm/context.js';
+import type { SharedRow } from '../orm/entities.js';
 import { isInlineEmbedded, loadedProps, type Meta, type Prop } from '../orm/metadata.js';
+import { SharedData, type Data } from '../orm/SharedData.js';
 import { columnsOfProp } from '../orm/statement.js';
 import { isHeard, publish, type CacheEvent } from '../observability/channels.js';
 import type { Statistics } from '../observability/statistics.js';
 import type { Copy, NearCache } from '../near-cache/NearCache.js';
 import type { LockEntry, ReadResult } from './CacheStore.js';
+import { Directions } from './Directions.js';
 import type { GuardedStore } from './GuardedStore.js';
-import { SharedData, type Data } from './SharedData.js';
 
-/** A region's copies hold rows, and hints that are never decoded. */
 /** What is made of a row's copy. */
 interface DecodedCopy {
   /** Nothing for what isn't a row of this region. */
   readonly row: CheckedRow | undefined;
-  data: SharedData | undefined;
+  /** Only of a row that entities can share. */
+  mapped: MappedRow | undefined;
+}
+
+/** A row's data by property. */
+interface MappedRow {
+  readonly data: Readonly<Data>;
+  /** Nothing when every entity needs data of its own: then `data` is the first one's. */
+  readonly shared: SharedRow | undefined;
 }
 
 type NearCopy = Copy<DecodedCopy>;
@@ -41,9 +50,11 @@ export interface RegionParts {
 }
 
 /** What a read found, and whether this process had it. */
-export type RegionRead = ReadResult & { readonly isNear: boolean };
+export type RegionRead = ReadResult & { readonly isNear?: boolean };
 
-/** Most lookups whose rows' keys a region of a shared store remembers. */
+const MISS = { kind: 'miss' } as const;
+
+/** Lookups whose rows' keys a region remembers at least. */
 const REMEMBERED = 10_000;
 
 const counterOf = {
@@ -62,8 +73,8 @@ export class Region {
   readonly #statistics: Statistics;
   readonly #entity: string;
   readonly #isFollowed: () => boolean;
-  /** Where lookups led lately, by the keys of both entries. */
-  readonly #led: LRUCache<string, string> | undefined;
+  /** Where lookups led lately. */
+  readonly #directions: Directions;
   readonly #cached: ReadonlySet<string>;
   readonly #columns: readonly string[];
   readonly #fingerprint: string;
@@ -77,8 +88,7 @@ export class Region {
     this.near = near;
     this.#entity = meta.className;
     this.#isFollowed = parts.isFollowed ?? (() => true);
-    // a near cache has hints itself, and a memory store is as near
-    if (!near && this.store.store.capabilities.shared) this.#led = new LRUCache({ max: REMEMBERED });
+    this.#directions = new Directions(Math.max(REMEMBERED, near?.maxEntries ?? 0));
     const excluded = excludedNames(meta, options.exclude);
     const props = loadedProps(meta).filter(({ name }) => !excluded.has(name));
     this.#cached = new Set(props.map(({ name }) => name));
@@ -112,28 +122,31 @@ export class Region {
   }
 
   /**
-   * The key of the row that the entry of a lookup led to when it was last read: a hint that saves the round trip for the entry,
-   * and may be wrong as the entry may be.
+   * The key of the row that the entry of a lookup led to when it was last read: that saves the look for the entry, and
+   * may be wrong as the entry may be.
    */
-  recall(hint: string): string | undefined {
-    return this.#led?.get(hint);
+  recall(plan: LookupPlan, schema: string | undefined, lookup: Lookup): string | undefined {
+    return this.#directions.get(plan, schema, lookup.values);
   }
 
   /** Remembers where a lookup led; nothing to forget it. */
-  remember(hint: string, row: string | undefined): void {
-    this.#led?.set(hint, row);
+  remember(plan: LookupPlan, schema: string | undefined, lookup: Lookup, row: string | undefined): void {
+    this.#directions.set(plan, schema, lookup.values, row);
   }
 
-  /**
-   * Reads entries, copies in this process first. `from` is the store that holds them: the region's own for rows, the
-   * default one for lookups, whose copies may be wrong, since what they lead to is checked.
-   */
-  async read(from: GuardedStore, entries: readonly LockEntry[]): Promise<RegionRead[]> {
-    const misses = (): RegionRead[] => entries.map(() => ({ kind: 'miss', isNear: false }));
-    if (!this.#isFollowed()) return misses();
-    const results = this.near ? await this.#readNear(this.near, from, entries) : await this.#readStore(from, entries);
+  /** Reads entries of lookups, from the store that holds them. */
+  async readHints(hints: GuardedStore, entries: readonly LockEntry[]): Promise<readonly ReadResult[]> {
+    return this.#isFollowed() ? hints.readMany(entries, { leaseMs: this.options.leaseTtl }) : entries.map(() => MISS);
+  }
+
+  /** Reads rows, copies in this process first. */
+  async read(entries: readonly LockEntry[]): Promise<readonly RegionRead[]> {
+    if (!this.#isFollowed()) return entries.map(() => MISS);
+    const results = this.near
+      ? await this.#readNear(this.near, entries)
+      : await this.store.readMany(entries, { leaseMs: this.options.leaseTtl });
     // asked again: a store that isn't this library's may take its time
-    return this.#isFollowed() ? results : misses();
+    return this.#isFollowed() ? results : entries.map(() => MISS);
   }
 
   /** A guard for rows whose keys aren't known yet; `undefined` when nothing may be stored. */
@@ -141,22 +154,16 @@ export class Region {
     return this.#isFollowed() ? this.store.guard(this.name, this.options.leaseTtl) : undefined;
   }
 
-  async #readStore(from: GuardedStore, entries: readonly LockEntry[]): Promise<RegionRead[]> {
-    const results = await from.readMany(entries, { leaseMs: this.options.leaseTtl });
-    return results.map((result) => ({ ...result, isNear: false }));
-  }
-
-  async #readNear(near: RegionCopies, from: GuardedStore, entries: readonly LockEntry[]): Promise<RegionRead[]> {
-    const options = { leaseMs: this.options.leaseTtl };
-    const copies = entries.map(({ key, region }) => this.copyOf(from, { key, region })?.text);
+  async #readNear(near: RegionCopies, entries: readonly LockEntry[]): Promise<RegionRead[]> {
+    const copies = entries.map((entry) => this.copyOf(entry)?.text);
     const missing = entries.filter((_, index) => copies[index] === undefined);
     const ticket = near.begin();
-    const results = missing.length > 0 ? await from.readMany(missing, options) : [];
+    const results = missing.length > 0 ? await this.store.readMany(missing, { leaseMs: this.options.leaseTtl }) : [];
     const found = new Map(missing.map(({ key }, index) => [key, results[index]!]));
     for (const [key, result] of found) if (result.kind === 'hit') near.put(key, result.value, ticket);
     return entries.map(({ key }, index): RegionRead => {
       const copy = copies[index];
-      return copy === undefined ? { ...found.get(key)!, isNear: false } : { kind: 'hit', value: copy, isNear: true };
+      return copy === undefined ? found.get(key)! : { kind: 'hit', value: copy, isNear: true };
     });
   }
 
@@ -168,23 +175,26 @@ export class Region {
     return decodeRow(text, this.#columns, { key, fingerprint: this.#fingerprint });
   }
 
-  /** A copy of an entry in this process, unless the store that holds the entry is known to be behind. */
-  copyOf(from: GuardedStore, entry: LockEntry): NearCopy | undefined {
-    return from.isBypassed(entry) || !this.#isFollowed() ? undefined : this.near?.copyOf(entry.key);
+  /** A copy of a row's entry in this process, unless the store is known to be behind. */
+  copyOf(entry: LockEntry): NearCopy | undefined {
+    return this.store.isBypassed(entry) || !this.#isFollowed() ? undefined : this.near?.copyOf(entry.key);
   }
 
-  /** The data of a row's copy, as `map` makes it of the row; a copy is checked once, and mapped once if it can be shared. */
-  dataOfCopy(copy: NearCopy, key: string, map: (row: Row) => Data): Data | undefined {
+  /**
+   * What `map` makes of a row's copy. A copy is checked once, and what all entities of it have in common is made once.
+   * Nothing for what isn't a row of this region.
+   */
+  mapCopy(copy: NearCopy, key: string, map: (row: Row) => Data): MappedRow | undefined {
     copy.decoded ??= {
       row: checkRow(copy.text, this.#columns, { key, fingerprint: this.#fingerprint }),
-      data: undefined,
+      mapped: undefined,
     };
-    const { row, data } = copy.decoded;
-    if (!row) return undefined;
-    if (data) return data.copy();
-    const mapped = map(rowOf(row, this.#columns));
-    copy.decoded.data = row.shared && SharedData.of(mapped);
-    return mapped;
+    const { row, mapped } = copy.decoded;
+    if (!row || mapped) return mapped;
+    const data = map(rowOf(row, this.#columns));
+    const shared = row.shared && SharedData.of(data);
+    if (!shared) return { data, shared: undefined };
+    return (copy.decoded.mapped = { data: shared.values, shared: { data: shared, snapshot: undefined } });
   }
 }
 

@@ -36,21 +36,29 @@ export interface RedisScript {
 /** Characters of a term in front of a stored value. */
 export const TERM_LENGTH = 16;
 
-/** Makes a script of a body that uses what the prelude defines: `now`, `term`, `get`, `lock_of`, `put`, `put_lock`. */
-export function script(body: string): RedisScript {
-  const source = PRELUDE + body;
+/**
+ * Makes a script of a body that uses what the preludes define: `now`, `term`, `get`, `lock_of`, `put`, `put_lock`.
+ *
+ * @param shortcut may return before the most of that is made; it knows the term alone
+ */
+export function script(body: string, shortcut = ''): RedisScript {
+  const source = TERM + shortcut + PRELUDE + body;
   return { source, sha1: createHash('sha1').update(source).digest('hex') };
 }
+
+const TERM = `
+local info = redis.call('INFO', 'replication')
+local _, before = string.find(info, 'master_replid:', 1, true)
+local term = before and string.match(info, '^%x+', before + 1)
+if not term or #term < ${TERM_LENGTH} then
+  return redis.error_reply('ERR this server does not tell its master_replid, so its data cannot be trusted after a failover')
+end
+term = string.sub(term, 1, ${TERM_LENGTH})
+`;
 
 const PRELUDE = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-
-local id = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
-if not id or #id < ${TERM_LENGTH} then
-  return redis.error_reply('ERR this server does not tell its master_replid, so its data cannot be trusted after a failover')
-end
-local term = string.sub(id, 1, ${TERM_LENGTH})
 
 -- What is stored, without its pin.
 local function get(key)
@@ -93,7 +101,8 @@ end
  * KEYS: entries. ARGV: token, lease in ms (0: no lease).
  * Returns per entry: the stored string of a value, with `v` and term; 'r' if this reader holds the lease; '' for a miss.
  */
-export const READ = script(`
+export const READ = script(
+  `
 local lease_ms, value, leased = ARGV[2], 'v' .. term, 'r' .. term
 local lease = leased .. ARGV[1]
 local found = {}
@@ -116,7 +125,21 @@ end
 -- doesn't look at its memory again once a script has written.
 redis.call('GETEX', KEYS[1])
 return found
-`);
+`,
+  // Most reads find values and nothing else.
+  `
+local entries = {}
+for i, key in ipairs(KEYS) do
+  local entry = redis.call('GET', key)
+  if not entry or string.sub(entry, 1, ${1 + TERM_LENGTH}) ~= 'v' .. term then entries = nil break end
+  entries[i] = entry
+end
+if entries then
+  redis.call('GETEX', KEYS[1])
+  return entries
+end
+`,
+);
 
 /**
  * KEYS: a sequence. ARGV: nonce to use if there is none, life of the sequence in ms, life of the guard in ms.

@@ -21,6 +21,11 @@ export class SharedData {
     return new SharedData(copyOf(data, dates), dates);
   }
 
+  /** To look at. */
+  get values(): Readonly<Data> {
+    return this.#data;
+  }
+
   copy(): Data {
     return copyOf(this.#data, this.#dates);
   }

@@ -1,4 +1,4 @@
-import { SharedData } from '../../src/stores/SharedData.js';
+import { SharedData } from '../../src/orm/SharedData.js';
 
 describe('shared data', () => {
   it('gives everybody data of his own, also dates', () => {
