@@ -7,15 +7,7 @@ import { keyText } from '../natural-keys/lookup.js';
 import { noteManaged } from '../natural-keys/managed.js';
 import { planFor } from '../natural-keys/plan.js';
 import { run, type EntityManager, type Row } from '../orm/context.js';
-import {
-  comparableData,
-  fireOnLoad,
-  hearsLoads,
-  hydrateData,
-  hydrateShared,
-  isOfKind,
-  mapRow,
-} from '../orm/entities.js';
+import { comparableData, fireOnLoad, hearsLoads, hydrateData, isOfKind, mapRow } from '../orm/entities.js';
 import type { Meta } from '../orm/metadata.js';
 import type { FillEntry, LockEntry } from '../stores/CacheStore.js';
 import type { GuardedStore } from '../stores/GuardedStore.js';
@@ -100,11 +92,9 @@ export class LookupCache implements CacheSession {
     const key =
       primaryKey === undefined ? this.#recall(entry.lookup) : region.objectKey(this.#effectiveSchema(), primaryKey);
     const copy = key === undefined ? undefined : region.copyOf({ key, region: region.name });
-    const mapped = copy && region.mapCopy(copy, key!, (row) => mapRow(em, meta, row));
-    if (!mapped || !this.#isAnswer(entry.lookup, mapped.data)) return;
-    const entity = mapped.shared
-      ? hydrateShared(em, meta, mapped.shared, schema)
-      : hydrateData(em, meta, mapped.data, schema);
+    const data = copy && region.mapCopy(copy, key!, (row) => mapRow(em, meta, row));
+    if (!data || !this.#isAnswer(entry.lookup, data.values)) return;
+    const entity = hydrateData(em, meta, data.copy(), schema);
     entry.answerWith({ entity, servedBy: 'near-cache' });
     noteManaged(em, entry.lookup, schema, entity);
   }
@@ -116,7 +106,8 @@ export class LookupCache implements CacheSession {
     this.#mode = this.#context.refresh ? 'refresh' : 'normal';
     for (const entry of open) this.#trails.set(entry, this.#trailOf(entry.lookup));
     if (this.#mode === 'normal') {
-      await this.#readHints(open);
+      const unled = open.filter((entry) => !this.#isLed(entry));
+      if (unled.length > 0) await this.#readHints(unled);
       await this.#readObjects(open);
     }
     const unleased = open.some((entry) => !entry.answer && !this.#trails.get(entry)!.objectToken);
@@ -264,15 +255,16 @@ export class LookupCache implements CacheSession {
     };
   }
 
-  async #readHints(open: readonly Entry[]): Promise<void> {
-    const asking = open.filter((entry) => {
-      const trail = this.#trails.get(entry)!;
-      if (!trail.isIndirect) return false;
-      trail.objectKey = this.#recall(entry.lookup);
-      trail.hinted = trail.objectKey !== undefined;
-      return !trail.hinted;
-    });
-    if (asking.length === 0) return;
+  /** Whether it is known which row a lookup leads to, as far as that can be known without a look at its own entry. */
+  #isLed(entry: Entry): boolean {
+    const trail = this.#trails.get(entry)!;
+    if (!trail.isIndirect) return true;
+    trail.objectKey = this.#recall(entry.lookup);
+    trail.hinted = trail.objectKey !== undefined;
+    return trail.hinted;
+  }
+
+  async #readHints(asking: readonly Entry[]): Promise<void> {
     const { region, hints } = this.#context;
     const results = await region.readHints(
       hints,
@@ -316,30 +308,37 @@ export class LookupCache implements CacheSession {
     const keys = [...new Set(asking.map((entry) => this.#trails.get(entry)!.objectKey!))];
     const results = await region.read(keys.map((key) => ({ key, region: region.name })));
     const byKey = new Map(keys.map((key, index) => [key, results[index]!]));
-    for (const entry of asking) await this.#take(entry, byKey.get(this.#trails.get(entry)!.objectKey!)!);
+    for (const entry of asking) {
+      const eviction = this.#take(entry, byKey.get(this.#trails.get(entry)!.objectKey!)!);
+      if (eviction) await eviction;
+    }
     if (hearsLoads(em, meta) && asking.some(({ answer }) => answer)) await fireOnLoad(em, meta);
     for (const entry of asking) if (entry.answer) noteManaged(em, entry.lookup, schema, entry.answer.entity);
   }
 
-  async #take(entry: Entry, result: RegionRead): Promise<void> {
-    const { region } = this.#context;
+  /** Takes what a read found; waits for something only when it has to be removed. */
+  #take(entry: Entry, result: RegionRead): Promise<void> | undefined {
+    const { em, meta, schema, region } = this.#context;
     const trail = this.#trails.get(entry)!;
     const key = trail.objectKey!;
     if (result.kind === 'leased') trail.objectToken = result.token;
-    if (result.kind !== 'hit') return;
+    if (result.kind !== 'hit') return undefined;
     const row = region.decode(result.value, key);
-    if (!row) {
-      region.count('eviction');
-      await region.store.evictMany([{ key, region: region.name }]);
-      // of an entry that the store had already lost, it tells nobody
-      region.near?.drop([key]);
-    } else {
-      const { em, meta, schema } = this.#context;
-      const data = mapRow(em, meta, row);
-      if (!this.#isAnswer(entry.lookup, data)) return;
+    if (!row) return this.#evict(key);
+    const data = mapRow(em, meta, row);
+    if (this.#isAnswer(entry.lookup, data)) {
       const entity = hydrateData(em, meta, data, schema);
       entry.answerWith({ entity, servedBy: result.isNear ? 'near-cache' : 'store' });
     }
+    return undefined;
+  }
+
+  async #evict(key: string): Promise<void> {
+    const { region } = this.#context;
+    region.count('eviction');
+    await region.store.evictMany([{ key, region: region.name }]);
+    // of an entry that the store had already lost, it tells nobody
+    region.near?.drop([key]);
   }
 
   /** Whether a cached row is the one that a query for the lookup would return. */

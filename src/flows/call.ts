@@ -36,6 +36,8 @@ export interface Call {
   readonly createEntity: CreateEntity | undefined;
   readonly cache: CacheSession | undefined;
   readonly statistics: Statistics | undefined;
+  /** Whether queries of MikroORM's own must answer, once that was asked. */
+  byHost?: boolean | Promise<boolean> | undefined;
   /** The statement that looked the row up, when calls shared it: they may go on together. */
   sharedSelect?: object | undefined;
 }

@@ -113,7 +113,7 @@ export function manage({ em, meta, target, options }: Call, row: Row): object {
 /** Whether a query of MikroORM's own must answer: our statements know nothing of filters, locks and other conditions. */
 export function needsHost(call: Call): boolean | Promise<boolean> {
   const { lockMode, lookup, filters } = call.options;
-  return lockMode !== undefined || lookup !== undefined || isFiltered(call.em, call.meta, filters);
+  return (call.byHost ??= lockMode !== undefined || lookup !== undefined || isFiltered(call.em, call.meta, filters));
 }
 
 async function findByHost(call: Call, lookups: readonly Lookup[]): Promise<(Found | undefined)[]> {

@@ -40,10 +40,10 @@ async function goOn(
   maybeByHost: boolean | Promise<boolean>,
   startedAt: number,
 ): Promise<Got[]> {
-  const byHost = await maybeByHost;
+  const byHost = maybeByHost !== false && (await maybeByHost);
   if (!byHost && maybeByHost !== false) lookAtHand(call, batch);
   if (batch.isOpen) await lookFurther(call, batch, byHost ? undefined : call.cache);
-  await populate(call, batch.entities());
+  if (needsPopulating(call)) await populate(call, batch.entities());
   reportLookups(call, batch, startedAt);
   return batch.results();
 }

@@ -4,7 +4,7 @@ import { canonical, sequence } from './canonical.js';
 import type { Row } from './context.js';
 import { discriminatorValues, isToMany, type Meta, type Prop } from './metadata.js';
 import { showsNewer } from './order.js';
-import { SharedData } from './SharedData.js';
+import { PlainRows } from './plain.js';
 
 /** Property-keyed data of one row in database form. */
 type Data = Record<string, unknown>;
@@ -34,30 +34,11 @@ export function hydrate(em: EntityManager, meta: Meta, row: Row, schema: string 
   return hydrateData(em, meta, mapRow(em, meta, row), schema);
 }
 
-/** {@link hydrate} for a row that {@link mapRow} has mapped already. */
-export function hydrateData(em: EntityManager, meta: Meta, data: Readonly<Data>, schema: string | undefined): object {
-  const known = findByKey(em, meta, data, schema);
-  return known && helper(known).__initialized ? known : create(em, meta, data, schema, false);
-}
-
-/** What all entities of one row, that nobody changes, have in common. */
-export interface SharedRow {
-  readonly data: SharedData;
-  /** What a flush compares such an entity with; made of the first one. */
-  snapshot: SharedData | undefined;
-}
-
-/** {@link hydrate} for a row that many entities are made of. */
-export function hydrateShared(em: EntityManager, meta: Meta, row: SharedRow, schema: string | undefined): object {
-  const data = row.data.copy();
+/** {@link hydrate} for a row that {@link mapRow} has mapped already; the data becomes the entity's. */
+export function hydrateData(em: EntityManager, meta: Meta, data: Data, schema: string | undefined): object {
   const known = findByKey(em, meta, data, schema);
   if (known) return helper(known).__initialized ? known : create(em, meta, data, schema, false);
-  const entity = create(em, meta, data, schema, false, row.snapshot === undefined);
-  const wrapped = helper(entity);
-  if (row.snapshot) wrapped.__originalEntityData = row.snapshot.copy();
-  // the entity of a relation gets its snapshot while it is created along
-  else if (wrapped.__meta.relations.length === 0) row.snapshot = SharedData.of(wrapped.__originalEntityData!);
-  return entity;
+  return PlainRows.of(em, meta, schema, true)?.loadData(data) ?? create(em, meta, data, schema, false);
 }
 
 /** Like {@link hydrate}, but a known entity is overwritten with the row, as by MikroORM's own `refresh`. */
@@ -131,20 +112,13 @@ function isSet(entity: object, prop: Prop): boolean {
   return (entity as Data)[prop.name] !== undefined;
 }
 
-function create(
-  em: EntityManager,
-  meta: Meta,
-  data: Data,
-  schema: string | undefined,
-  refresh: boolean,
-  recomputeSnapshot = true,
-): object {
+function create(em: EntityManager, meta: Meta, data: Data, schema: string | undefined, refresh: boolean): object {
   return em.getEntityFactory().create(meta.class as EntityName<object>, data, {
     merge: true,
     refresh,
     convertCustomTypes: true,
     // the snapshot must be what a flush would compute, else values of custom types look changed
-    recomputeSnapshot,
+    recomputeSnapshot: true,
     ...(schema === undefined ? {} : { schema }),
   });
 }

@@ -13,17 +13,10 @@ type Data = Record<string, unknown>;
 
 const plainTypes = new Set(['string', 'number', 'boolean', 'Date']);
 
-const plain = new WeakMap<Meta, boolean>();
-
 /** Whether an entity's values are those of its row as they are: nothing but columns of simple types, and one class. */
 function isPlain(meta: Meta): boolean {
-  let known = plain.get(meta);
-  if (known === undefined) {
-    known = meta.root === meta && !meta.inheritanceType && !meta.serializedPrimaryKey && !meta.virtual;
-    known &&= meta.simplePK && !meta.forceConstructor && meta.props.every(isPlainProp);
-    plain.set(meta, known);
-  }
-  return known;
+  const isOrdinary = meta.root === meta && !meta.inheritanceType && !meta.serializedPrimaryKey && !meta.virtual;
+  return isOrdinary && meta.simplePK && !meta.forceConstructor && meta.props.every(isPlainProp);
 }
 
 function isPlainProp(prop: Prop): boolean {
@@ -35,21 +28,14 @@ function isPlainProp(prop: Prop): boolean {
   return fieldNames?.length === 1 && persist !== false;
 }
 
-const accessors = new WeakMap<Meta, PropertyDescriptorMap>();
-
 /**
  * What MikroORM's setters on the prototype define on an entity, property by property, when they are called first. Made
  * once, so that entities share functions and shape: of their own, they take most of the time and memory of an entity.
  */
 function accessorsOf(meta: Meta): PropertyDescriptorMap {
-  let known = accessors.get(meta);
-  if (!known) {
-    const isTracked = ({ name, primary }: Prop): boolean =>
-      !primary && Object.getOwnPropertyDescriptor(meta.prototype, name)?.set !== undefined;
-    known = Object.fromEntries(meta.hydrateProps.filter(isTracked).map(({ name }) => [name, accessorOf(name)]));
-    accessors.set(meta, known);
-  }
-  return known;
+  const isTracked = ({ name, primary }: Prop): boolean =>
+    !primary && Object.getOwnPropertyDescriptor(meta.prototype, name)?.set !== undefined;
+  return Object.fromEntries(meta.hydrateProps.filter(isTracked).map(({ name }) => [name, accessorOf(name)]));
 }
 
 interface Wrapped {
@@ -69,31 +55,50 @@ function accessorOf(name: string): PropertyDescriptor & ThisType<Wrapped> {
   };
 }
 
-/** Brings many rows of a plain entity into an identity map, as MikroORM's factory would. */
+/** What is the same for all rows of a plain entity. */
+interface Shape {
+  readonly key: string;
+  readonly names: readonly string[];
+  readonly compared: readonly string[];
+  readonly accessors: PropertyDescriptorMap;
+}
+
+const shapes = new WeakMap<Meta, Shape | false>();
+
+/** `false` for entities that only MikroORM's factory can make. */
+function shapeOf(meta: Meta): Shape | false {
+  let shape = shapes.get(meta);
+  if (shape === undefined) {
+    shape = isPlain(meta) && {
+      key: meta.primaryKeys[0]!,
+      names: meta.props.map(({ name }) => name),
+      compared: meta.comparableProps.map(({ name }) => name),
+      accessors: accessorsOf(meta),
+    };
+    shapes.set(meta, shape);
+  }
+  return shape;
+}
+
+/** Brings rows of a plain entity into an identity map, as MikroORM's factory would. */
 export class PlainRows {
   readonly #em: EntityManager;
   readonly #meta: Meta;
+  readonly #shape: Shape;
   readonly #schema: string | undefined;
   readonly #schemaName: string | undefined;
-  readonly #key: string;
-  readonly #names: readonly string[];
-  readonly #compared: readonly string[];
-  readonly #accessors: PropertyDescriptorMap;
   /** Whether the identity map may have an entity of a row. */
   readonly #mayKnow: boolean;
 
-  private constructor(em: EntityManager, meta: Meta, schema: string | undefined, areDistinct: boolean) {
+  private constructor(em: EntityManager, meta: Meta, shape: Shape, schema: string | undefined, areDistinct: boolean) {
     this.#em = em;
     this.#meta = meta;
+    this.#shape = shape;
     this.#schema = schema;
     this.#schemaName = (em.getDriver() as AbstractSqlDriver).getSchemaName(
       meta,
       schema === undefined ? {} : { schema },
     );
-    this.#key = meta.primaryKeys[0]!;
-    this.#names = meta.props.map(({ name }) => name);
-    this.#compared = meta.comparableProps.map(({ name }) => name);
-    this.#accessors = accessorsOf(meta);
     this.#mayKnow = !areDistinct || em.getUnitOfWork(false).getIdentityMap().getStore(meta).size > 0;
   }
 
@@ -102,24 +107,30 @@ export class PlainRows {
    * @returns `undefined` for entities that only MikroORM's factory can make
    */
   static of(em: EntityManager, meta: Meta, schema: string | undefined, areDistinct = false): PlainRows | undefined {
-    if (!isPlain(meta) || em.config.get('forceUndefined') || em.config.get('forceEntityConstructor')) return undefined;
+    const shape = shapeOf(meta);
+    if (!shape || em.config.get('forceUndefined') || em.config.get('forceEntityConstructor')) return undefined;
     if (em.getEventManager().hasListeners(EventType.onInit, meta)) return undefined;
-    return new PlainRows(em, meta, schema, areDistinct);
+    return new PlainRows(em, meta, shape, schema, areDistinct);
   }
 
   /** The entity of a row that was read; `undefined` when the identity map has one of its key, in whatever state. */
   load(row: Row): object | undefined {
     const data = this.#dataOf(row);
-    if (!data) return undefined;
+    return data && this.loadData(data);
+  }
+
+  /** The entity of a row whose values are mapped already and nobody else's, and whose key the identity map doesn't have. */
+  loadData(data: Data): object {
     const entity = Object.create(this.#meta.class.prototype as object) as object;
     const wrapped = helper(entity);
     wrapped.__managed = true;
     wrapped.__schema = this.#schemaName!;
     wrapped.__initialized = true;
+    const { key, accessors: shared } = this.#shape;
     // in the factory's order
-    (entity as Data)[this.#key] = data[this.#key];
+    (entity as Data)[key] = data[key];
     EntityHelper.ensurePropagation(entity as never);
-    Object.defineProperties(entity, this.#accessors);
+    Object.defineProperties(entity, shared);
     this.#manage(entity, data, data, true);
     return entity;
   }
@@ -133,7 +144,7 @@ export class PlainRows {
     if (!data) return undefined;
     const changed: Data = {};
     // candidates may have been given one and the same Date, which each entity needs for itself
-    for (const name of this.#names) {
+    for (const name of this.#shape.names) {
       const value = data[name];
       if (value !== payload[name] || value instanceof Date) changed[name] = value;
     }
@@ -145,7 +156,7 @@ export class PlainRows {
     const data = this.#em.getDriver().mapResult(row, this.#meta) as Data;
     if (!this.#mayKnow) return data;
     const uow = this.#em.getUnitOfWork(false);
-    const known = uow.getById(this.#meta.class as EntityName<object>, data[this.#key], this.#schemaName);
+    const known = uow.getById(this.#meta.class as EntityName<object>, data[this.#shape.key], this.#schemaName);
     return known ? undefined : data;
   }
 
@@ -157,7 +168,7 @@ export class PlainRows {
       .getHydrator(em.getMetadata())
       .hydrate(entity, this.#meta, values, em.getEntityFactory(), 'full', false, true, this.#schema, this.#schemaName);
     em.getUnitOfWork(false).register(entity, undefined, { loaded: isLoad });
-    for (const name of this.#names) wrapped.__loadedProperties.add(name);
+    for (const name of this.#shape.names) wrapped.__loadedProperties.add(name);
     wrapped.__originalEntityData = this.#snapshotOf(data);
     wrapped.__processing = false;
     if (!isLoad) wrapped.populated();
@@ -166,7 +177,7 @@ export class PlainRows {
   /** What MikroORM's comparator would make of the entity. */
   #snapshotOf(data: Data): Data {
     const snapshot: Data = {};
-    for (const name of this.#compared) {
+    for (const name of this.#shape.compared) {
       const value = data[name];
       if (value !== undefined) snapshot[name] = value instanceof Date ? new Date(value) : value;
     }

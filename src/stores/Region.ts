@@ -5,7 +5,6 @@ import { ConfigurationError } from '../errors.js';
 import type { Lookup } from '../natural-keys/lookup.js';
 import type { LookupPlan } from '../natural-keys/plan.js';
 import type { Row } from '../orm/context.js';
-import type { SharedRow } from '../orm/entities.js';
 import { isInlineEmbedded, loadedProps, type Meta, type Prop } from '../orm/metadata.js';
 import { SharedData, type Data } from '../orm/SharedData.js';
 import { columnsOfProp } from '../orm/statement.js';
@@ -21,15 +20,11 @@ interface DecodedCopy {
   /** Nothing for what isn't a row of this region. */
   readonly row: CheckedRow | undefined;
   /** Only of a row that entities can share. */
-  mapped: MappedRow | undefined;
+  data: SharedData | undefined;
 }
 
-/** A row's data by property. */
-interface MappedRow {
-  readonly data: Readonly<Data>;
-  /** Nothing when every entity needs data of its own: then `data` is the first one's. */
-  readonly shared: SharedRow | undefined;
-}
+/** Data that nobody else has. */
+type OwnData = Pick<SharedData, 'values' | 'copy'>;
 
 type NearCopy = Copy<DecodedCopy>;
 export type RegionCopies = NearCache<DecodedCopy>;
@@ -181,20 +176,19 @@ export class Region {
   }
 
   /**
-   * What `map` makes of a row's copy. A copy is checked once, and what all entities of it have in common is made once.
-   * Nothing for what isn't a row of this region.
+   * What `map` makes of a row's copy, in a form to look at and one for an entity to keep. A copy is checked once, and
+   * mapped once if it can be shared. Nothing for what isn't a row of this region.
    */
-  mapCopy(copy: NearCopy, key: string, map: (row: Row) => Data): MappedRow | undefined {
+  mapCopy(copy: NearCopy, key: string, map: (row: Row) => Data): SharedData | OwnData | undefined {
     copy.decoded ??= {
       row: checkRow(copy.text, this.#columns, { key, fingerprint: this.#fingerprint }),
-      mapped: undefined,
+      data: undefined,
     };
-    const { row, mapped } = copy.decoded;
-    if (!row || mapped) return mapped;
-    const data = map(rowOf(row, this.#columns));
-    const shared = row.shared && SharedData.of(data);
-    if (!shared) return { data, shared: undefined };
-    return (copy.decoded.mapped = { data: shared.values, shared: { data: shared, snapshot: undefined } });
+    const { row, data } = copy.decoded;
+    if (!row || data) return data;
+    const values = map(rowOf(row, this.#columns));
+    copy.decoded.data = row.shared && SharedData.of(values);
+    return copy.decoded.data ?? { values, copy: () => values };
   }
 }
 

@@ -121,6 +121,23 @@ describe('nonstrict-read-write', () => {
     }
   });
 
+  it('finds the new row of a name whose row was renamed elsewhere, and has that one near by then', async () => {
+    await repo(here, Prompt).getOrCreate({ name: 'e' }, { bar: 1 });
+    await warm(here, 'e', Prompt);
+    const em = there.db.orm.em.fork();
+    (await em.findOneOrFail(Prompt, { name: 'e' })).name = 'renamed';
+    await em.flush();
+    await repo(there, Prompt).getOrCreate({ name: 'e' }, { bar: 2 });
+    const renamedAt = performance.now();
+    for (;;) {
+      const askedAt = performance.now();
+      if ((await ask(here, Prompt, 'e'))[0] === 2) break;
+      expect(askedAt - renamedAt).toBeLessThan(1_000);
+    }
+    await warm(here, 'e', Prompt);
+    expect(await ask(here, Prompt, 'e')).toEqual([2, 'nearCacheHits']);
+  });
+
   it('forgets nothing on a rollback', async () => {
     await repo(here, Loose).getOrCreate({ name: 'c' }, { bar: 1 });
     await warm(there, 'c');
