@@ -14,7 +14,7 @@ export const CHANGE_CHANNEL = 'plus_change';
  *
  * @public
  */
-export const TRIGGER_VERSION = 2;
+export const TRIGGER_VERSION = 3;
 
 /** The most keys that one row of the log holds. */
 export const MAX_LOGGED_KEYS = 1_000;
@@ -52,7 +52,7 @@ export interface ChangeNotification {
   readonly keys: readonly ChangedKey[] | undefined;
 }
 
-/** The name of a watching trigger: `plus_v2_update`. */
+/** The name of a watching trigger: `plus_v3_update`. */
 export function triggerName(event: WatchedEvent, version: number = TRIGGER_VERSION): string {
   return `plus_v${version}_${event}`;
 }

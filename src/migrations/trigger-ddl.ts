@@ -41,6 +41,8 @@ export function triggerUp(target: WatchedTable, event: WatchedEvent): string[] {
     // fixed search_path: nothing that a caller can create is found through it.
     `create or replace function ${fn}() returns trigger language plpgsql security definer ` +
       `set search_path = pg_catalog, pg_temp as ${dollarQuoted(body)}`,
+    // else any role could put the function on a table of its own, and have its owner read a view or call a cast of theirs
+    `revoke all on function ${fn}() from public`,
     `create or replace trigger ${name} after ${EVENTS[event]} on ${table}${TRANSITION[event]} ` +
       `for each statement execute function ${fn}(${ARGUMENTS[event]})`,
     // also in sessions that turn ordinary triggers off (session_replication_role = replica)
@@ -131,16 +133,25 @@ function cutBytes(text: string, bytes: number): string {
  * A primary key column that was renamed, or a trigger recreated without its transition table, must not break everybody's
  * writes: the change is then logged without keys. Catching that error takes a subtransaction, and one that writes has a
  * transaction id of its own, so up to MAX_LOGGED_KEYS rows are logged by a statement in which neither can happen.
+ *
+ * A trigger that MikroORM recreates from what it finds in the database has neither arguments nor a transition table. Its
+ * name must not be looked up then: it would be found among the writer's temporary tables, and a view's functions run with
+ * the rights of the trigger's owner.
  */
 function changesBody(target: WatchedTable): string {
   const name = loggedName(target);
+  const insertWithoutKeys = `insert into ${logTable(target)} (table_schema, table_name) values (tg_table_schema, ${name});`;
   return `begin
-  ${insertFew(target)}begin
-    ${insertMany(target)};
-    if not found then return null; end if;
-  exception when undefined_column or undefined_table then
-    insert into ${logTable(target)} (table_schema, table_name) values (tg_table_schema, ${name});
-  end;
+  if tg_nargs > 0 then
+    ${insertFew(target)}begin
+      ${insertMany(target)};
+      if not found then return null; end if;
+    exception when undefined_column or undefined_table then
+      ${insertWithoutKeys}
+    end;
+  else
+    ${insertWithoutKeys}
+  end if;
   ${target.notify === false ? '' : `perform ${notify(payload(name))};`}
   return null;
 end`;
@@ -153,8 +164,7 @@ const PLPGSQL_NAME = /^(?:found|new|old|tg_.*)$/;
  * Logs and notifies a change of up to MAX_LOGGED_KEYS rows, in one statement since each costs some 10 µs; with no or more
  * rows it does nothing.
  *
- * A trigger that MikroORM recreates from what it finds in the database has neither arguments nor a transition table. A
- * column that is gone from the table is found in `absent`, so that its keys are null and aren't counted; while it is there,
+ * A column that is gone from the table is found in `absent`, so that its keys are null and aren't counted; while it is there,
  * the planner removes `absent`. Nothing is notified that isn't logged: `offset 0` keeps the condition outside.
  */
 function insertFew(target: WatchedTable): string {
@@ -165,8 +175,7 @@ function insertFew(target: WatchedTable): string {
   const notified = notify(`case when pg_catalog.octet_length(a.keys) < ${MAX_NOTIFIED_BYTES}
         then ${payload(name, 'a.keys')} else ${payload(name)} end`);
   const counts = [`${first} between 1 and ${MAX_LOGGED_KEYS}`, ...others.map((count) => `${count} > 0`)];
-  return `if tg_nargs > 0 then
-    insert into ${logTable(target)} (table_schema, table_name, keys)
+  return `insert into ${logTable(target)} (table_schema, table_name, keys)
       select tg_table_schema, ${name}, a.keys::jsonb
       from (select pg_catalog.json_agg(r.*)::text as keys
         from (select ${columns.map((column) => `null::int as ${column}`).join(', ')}) absent
@@ -174,8 +183,7 @@ function insertFew(target: WatchedTable): string {
         having ${counts.join(' and ')} offset 0) a
       ${target.notify === false ? '' : `where ${notified} is not null`};
     if found then return null; end if;
-  end if;
-  `;
+    `;
 }
 
 /**

@@ -21,12 +21,12 @@ const config = defineConfig({
 export default process.env.WITHOUT_LOG ? config : withChangeLog(config);`;
 
 const DEFECTS = `
-  alter table off disable trigger plus_v2_update;
-  alter table replica enable replica trigger plus_v2_delete;
-  alter trigger plus_v2_update on old rename to plus_v0_update;
+  alter table off disable trigger plus_v3_update;
+  alter table replica enable replica trigger plus_v3_delete;
+  alter trigger plus_v3_update on old rename to plus_v0_update;
   create trigger plus_v0_delete after delete on doubled referencing old table as changed
-    for each statement execute function doubled_plus_v2_delete_fn();
-  drop trigger plus_v2_truncate on bare;
+    for each statement execute function doubled_plus_v3_delete_fn();
+  drop trigger plus_v3_truncate on bare;
   create table other (id serial primary key);
 `;
 
@@ -94,7 +94,7 @@ it('tells of a project without a log, then of tables without triggers, then of e
     'problem relay relay.not-running',
   ]);
   expect(found[4]!.remedy).toEqual([
-    'alter table "public"."off" enable trigger "plus_v2_update";',
+    'alter table "public"."off" enable trigger "plus_v3_update";',
     'npx mikro-orm-plus evict Off',
   ]);
 

@@ -17,8 +17,8 @@ test.each(['', 'null', '7', '[]', '{', '{"s": 1, "t": "tag"}', '{"t": "tag"}'])(
 );
 
 test('a trigger of the library tells its version by its name', () => {
-  expect(triggerName('update')).toBe('plus_v2_update');
+  expect(triggerName('update')).toBe('plus_v3_update');
   expect(triggerVersion(triggerName('truncate', 12))).toBe(12);
   expect(triggerVersion('users_own_update')).toBeUndefined();
-  expect(triggerVersion('plus_v2_insert')).toBeUndefined();
+  expect(triggerVersion('plus_v3_insert')).toBeUndefined();
 });

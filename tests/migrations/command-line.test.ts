@@ -24,12 +24,12 @@ async function schemaOf(): Promise<string[]> {
 
 const installed = [
   'plus_change_log',
-  'plus_v2_delete',
-  'plus_v2_truncate',
-  'plus_v2_update',
-  'tag_plus_v2_delete_fn',
-  'tag_plus_v2_truncate_fn',
-  'tag_plus_v2_update_fn',
+  'plus_v3_delete',
+  'plus_v3_truncate',
+  'plus_v3_update',
+  'tag_plus_v3_delete_fn',
+  'tag_plus_v3_truncate_fn',
+  'tag_plus_v3_update_fn',
 ];
 
 describe.each([{ snapshot: true }, { snapshot: false }])('npx mikro-orm, snapshot: $snapshot', ({ snapshot }) => {
@@ -103,7 +103,7 @@ describe.each([{ snapshot: true }, { snapshot: false }])('npx mikro-orm, snapsho
       await project.mikroOrm('migration:create');
       await project.age();
       await project.mikroOrm('migration:up');
-      expect(await schemaOf()).toEqual(installed.map((name) => name.replace('v2', 'v1')));
+      expect(await schemaOf()).toEqual(installed.map((name) => name.replace('v3', 'v1')));
 
       await project.mikroOrm('migration:create');
       expect(await project.migrations()).toHaveLength(2);
@@ -114,7 +114,7 @@ describe.each([{ snapshot: true }, { snapshot: false }])('npx mikro-orm, snapsho
       expect(await project.mikroOrm('migration:create')).toContain('No changes required');
 
       await project.mikroOrm('migration:down');
-      expect(await schemaOf()).toEqual(installed.map((name) => name.replace('v2', 'v1')));
+      expect(await schemaOf()).toEqual(installed.map((name) => name.replace('v3', 'v1')));
       await client.query(`update tag set n = 2`);
       expect(await takeLog(client)).toEqual([['public.tag', snapshot ? [{ id: 1 }] : 'any']]);
     },

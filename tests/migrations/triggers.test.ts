@@ -1,5 +1,6 @@
 import type { Client } from 'pg';
 import { ConfigurationError } from '../../src/errors.js';
+import { triggerName, type WatchedEvent } from '../../src/invalidation/change-log.js';
 import { changeLogDown, triggersDown, triggersUp, type TriggerOptions } from '../../src/migrations.js';
 import { rawClient } from '../harness/servers.js';
 import { loggedDatabase, takeLog } from './support/log.js';
@@ -235,7 +236,7 @@ describe('keys', () => {
       ]),
     );
     for (const table of names) for (const sql of triggersDown({ table })) await client.query(sql);
-    expect(await functions()).toEqual(['tag_plus_v2_delete_fn', 'tag_plus_v2_truncate_fn', 'tag_plus_v2_update_fn']);
+    expect(await functions()).toEqual(['tag_plus_v3_delete_fn', 'tag_plus_v3_truncate_fn', 'tag_plus_v3_update_fn']);
   });
 });
 
@@ -347,32 +348,59 @@ describe('partitions and inheritance', () => {
 });
 
 describe('the rights of the writer', () => {
-  test('whoever may change the table needs no right to the log, and can put nothing of his own into its way', async () => {
-    const writer = `writer_${Date.now().toString(36)}${Math.random().toString(36).slice(2, 8)}`;
+  let writer: string;
+
+  beforeEach(async () => {
+    writer = `writer_${Date.now().toString(36)}${Math.random().toString(36).slice(2, 8)}`;
     await client.query(`create role ${writer} nosuperuser`);
-    try {
-      await client.query(`grant select, update, delete, truncate on tag to ${writer}`);
-      await client.query(`create schema trap; grant usage, create on schema trap to ${writer}`);
-      await client.query(`set role ${writer}`);
-      for (const sql of [
-        `create function trap.jsonb_agg(jsonb) returns jsonb language sql as $$ select 'null'::jsonb $$`,
-        `create function trap.pg_notify(text, text) returns void language sql as $$ select 1/0 $$`,
-        `create table trap.plus_change_log (like tag)`,
-        `set search_path = trap, public, pg_catalog`,
-        `update public.tag set n = 1 where id = 1`,
-        `truncate public.tag`,
-      ]) {
-        await client.query(sql);
-      }
-      await expect(client.query(`select * from public.plus_change_log`)).rejects.toThrow('permission denied');
-      await client.query(`reset role; reset search_path`);
-      expect(await takeLog(client)).toEqual([
-        ['public.tag', keys(1)],
-        ['public.tag', 'any'],
-      ]);
-    } finally {
-      await client.query(`reset role; reset search_path; drop owned by ${writer}; drop role ${writer}`);
+    await client.query(`grant select, update, delete, truncate on tag to ${writer}`);
+    await client.query(`create schema trap; grant usage, create on schema trap to ${writer}`);
+  });
+
+  afterEach(() => client.query(`reset role; reset search_path; drop owned by ${writer}; drop role ${writer}`));
+
+  test('whoever may change the table needs no right to the log, and can put nothing of his own into its way', async () => {
+    await client.query(`set role ${writer}`);
+    for (const sql of [
+      `create function trap.jsonb_agg(jsonb) returns jsonb language sql as $$ select 'null'::jsonb $$`,
+      `create function trap.pg_notify(text, text) returns void language sql as $$ select 1/0 $$`,
+      `create table trap.plus_change_log (like tag)`,
+      `set search_path = trap, public, pg_catalog`,
+      `update public.tag set n = 1 where id = 1`,
+      `truncate public.tag`,
+    ]) {
+      await client.query(sql);
     }
+    await expect(client.query(`select * from public.plus_change_log`)).rejects.toThrow('permission denied');
+    await client.query(`reset role; reset search_path`);
+    expect(await takeLog(client)).toEqual([
+      ['public.tag', keys(1)],
+      ['public.tag', 'any'],
+    ]);
+  });
+
+  test('nobody else can put the functions on a table of his own', async () => {
+    await client.query(`set role ${writer}`);
+    await client.query(`create table trap.own (id int)`);
+    for (const event of ['update', 'delete', 'truncate']) {
+      const create = `create trigger own after ${event} on trap.own for each statement
+        execute function tag_${triggerName(event as WatchedEvent)}_fn('keys')`;
+      await expect(client.query(create)).rejects.toThrow('permission denied for function');
+    }
+  });
+
+  test('a trigger that lost its transition table reads none that the writer has made', async () => {
+    await client.query(`create or replace trigger plus_v3_update after update on tag for each statement
+      execute function tag_plus_v3_update_fn()`);
+    await client.query(`create table called (by name); grant insert on called to ${writer}`);
+    await client.query(`set role ${writer}`);
+    await client.query(`create function trap.call() returns int language plpgsql as $$ begin
+      insert into public.called values (current_user); return 1; end $$`);
+    await client.query(`create temporary view plus_changed as select trap.call() as id`);
+    await client.query(`update tag set n = 1 where id = 1`);
+    await client.query(`reset role`);
+    expect((await client.query(`select * from called`)).rows).toEqual([]);
+    expect(await takeLog(client)).toEqual([['public.tag', 'any']]);
   });
 });
 
@@ -429,8 +457,8 @@ describe('a change of the schema under the triggers breaks no write', () => {
 
   test('triggers that were made again without their transition table log without keys', async () => {
     // what MikroORM writes into the `down` of a migration that removed them
-    await client.query(`create or replace trigger plus_v2_update after update on tag for each statement
-      execute function tag_plus_v2_update_fn()`);
+    await client.query(`create or replace trigger plus_v3_update after update on tag for each statement
+      execute function tag_plus_v3_update_fn()`);
     await client.query(`update tag set n = 1 where id = 1`);
     expect(await takeLog(client)).toEqual([['public.tag', 'any']]);
   });

@@ -10,7 +10,7 @@ import { withRepo } from '../../src/repositories/with-repo.js';
 import { createDatabase, rawClient } from '../harness/servers.js';
 import { takeLog } from './support/log.js';
 
-const triggers = ['plus_v2_delete', 'plus_v2_truncate', 'plus_v2_update'];
+const triggers = ['plus_v3_delete', 'plus_v3_truncate', 'plus_v3_update'];
 
 const tagProperties = { id: p.integer().primary(), name: p.string().unique(), n: p.integer().default(0) };
 const cachedTag = () => withRepo(defineEntity({ name: 'Tag', properties: tagProperties }), CachedRepo);
@@ -120,9 +120,9 @@ describe('the schema generator', () => {
     expect(await diff(orm)).toBe('');
   });
 
-  test('replaces what version 1 of the triggers has installed', async () => {
+  test.each([1, 2])('replaces what version %i of the triggers has installed', async (version) => {
     const { url } = await created({ entities: [plainTag()] });
-    await query(url, await readFile(join(import.meta.dirname, 'support/triggers-v1.sql'), 'utf8'));
+    await query(url, await readFile(join(import.meta.dirname, `support/triggers-v${version}.sql`), 'utf8'));
     await query(url, `insert into tag (name) values ('a'); update tag set n = 1`);
     const orm = await connect(url, { entities: [cachedTag()] });
     await orm.schema.update();

@@ -62,7 +62,7 @@ export async function createProject(url: string, { snapshot }: { snapshot: boole
       const { name, code } = (await migrations()).at(-1)!;
       const statements = await version1();
       const calls = statements.map((statement) => `this.addSql(${JSON.stringify(statement)});\n`).join('');
-      const tables = code.replaceAll(/this\.addSql\(`[^`]*plus_v2[^`]*`\);/g, '');
+      const tables = code.replaceAll(/this\.addSql\(`[^`]*plus_v3[^`]*`\);/g, '');
       await write(
         join('migrations', name),
         tables.replace(/(?=\}\s+override down)/, () => calls),
@@ -88,6 +88,6 @@ async function version1(): Promise<string[]> {
 
 function agedTrigger(value: unknown, statements: readonly string[]): unknown {
   if (typeof value !== 'object' || value === null || !('expression' in value) || !('name' in value)) return value;
-  const name = String(value.name).replace('plus_v2', 'plus_v1');
+  const name = String(value.name).replace('plus_v3', 'plus_v1');
   return { ...value, name, expression: statements.filter((statement) => statement.includes(name)).join(';\n') };
 }
