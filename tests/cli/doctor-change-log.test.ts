@@ -11,7 +11,7 @@ import { withChangeLog } from 'mikro-orm-plus/migrations';
 const keyed = (name: string) => withPlusRepo(defineEntity({ name, properties: { id: p.integer().primary(), name: p.string().unique() } }));
 const config = defineConfig({
   clientUrl: process.env.DATABASE_URL,
-  entities: ['Fine', 'Off', 'Replica', 'Old', 'Doubled', 'Bare'].map(keyed),
+  entities: ['Fine', 'Off', 'Replica', 'Old', 'Doubled', 'Bare', 'Public'].map(keyed),
   subscribers: [new PlusSubscriber({
     stores: { default: process.env.REDIS_URL! },
     prefix: process.env.PREFIX!,
@@ -27,6 +27,7 @@ const DEFECTS = `
   create trigger plus_v0_delete after delete on doubled referencing old table as changed
     for each statement execute function doubled_plus_v3_delete_fn();
   drop trigger plus_v3_truncate on bare;
+  grant execute on function public_plus_v3_delete_fn() to public;
   create table other (id serial primary key);
 `;
 
@@ -64,7 +65,7 @@ const look = async (more: Record<string, string> = {}): Promise<JsonFinding[]> =
 // one after another, as a person would come across them
 it('tells of a project without a log, then of tables without triggers, then of each trigger that is wrong', async () => {
   const without = await look({ WITHOUT_LOG: '1' });
-  expect(without.map(brief)).toEqual(['warning Bare, Doubled, Fine, Off, Old, Replica change-log.none']);
+  expect(without.map(brief)).toEqual(['warning Bare, Doubled, Fine, Off, Old, Public, Replica change-log.none']);
   expect(without[0]!.remedy.join('\n')).toMatch(/withChangeLog.*\n.*migration:create/);
 
   const before = await look();
@@ -75,7 +76,7 @@ it('tells of a project without a log, then of tables without triggers, then of e
   const installed = await look();
   expect(installed.map(brief)).toEqual([
     'ok plus_change_log change-log.log',
-    ...['Bare', 'Doubled', 'Fine', 'Off', 'Old', 'Replica'].map((name) => `ok ${name} change-log.triggers`),
+    ...['Bare', 'Doubled', 'Fine', 'Off', 'Old', 'Public', 'Replica'].map((name) => `ok ${name} change-log.triggers`),
     'problem relay relay.not-running',
   ]);
 
@@ -89,6 +90,7 @@ it('tells of a project without a log, then of tables without triggers, then of e
     'ok Fine change-log.triggers',
     'problem Off change-log.trigger-disabled',
     'problem Old change-log.trigger-version',
+    'problem Public change-log.trigger-public',
     'problem Replica change-log.trigger-disabled',
     'warning other change-log.unneeded',
     'problem relay relay.not-running',
@@ -97,6 +99,7 @@ it('tells of a project without a log, then of tables without triggers, then of e
     'alter table "public"."off" enable trigger "plus_v3_update";',
     'npx mikro-orm-plus evict Off',
   ]);
+  expect(found[6]!.remedy).toEqual(['revoke all on function public.public_plus_v3_delete_fn() from public;']);
 
   await database.query('insert into fine (name) values ($1), ($2)', ['a', 'b']);
   await database.query("update fine set name = name || '!'");

@@ -83,13 +83,20 @@ export interface DatabaseTrigger {
   readonly name: string;
   /** As `pg_trigger.tgenabled`: `O` and `A` fire for ordinary changes, `R` for replicated ones, `D` never. */
   readonly enabled: string;
+  /** Its function, as SQL names it. */
+  readonly function: string;
+  /** Whether any role may execute that function, and so put it on a table of its own. */
+  readonly isPublic: boolean;
 }
 
 /** All triggers of this library's in the database, but those that partitions have from their parent. */
 export async function libraryTriggers(em: EntityManager): Promise<DatabaseTrigger[]> {
   const rows = await ask(em, {
-    sql: `select n.nspname as "schema", c.relname as "table", t.tgname as "name", t.tgenabled::text as "enabled"
+    sql: `select n.nspname as "schema", c.relname as "table", t.tgname as "name", t.tgenabled::text as "enabled",
+        format('%I.%I()', fn.nspname, p.proname) as "function",
+        has_function_privilege('public', p.oid, 'execute') as "isPublic"
       from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
+        join pg_proc p on p.oid = t.tgfoid join pg_namespace fn on fn.oid = p.pronamespace
       where not t.tgisinternal and t.tgname ~ '^plus_v[0-9]+_' order by 1, 2, 3`,
     params: [],
   });

@@ -73,7 +73,7 @@ async function checkTable(context: DoctorContext, meta: Meta, all: readonly Data
   const findings = WATCHED_EVENTS.flatMap((event) => {
     const name = triggerName(event);
     const trigger = triggers.find((each) => each.name === name);
-    if (trigger) return checkEnabled(meta, table, trigger);
+    if (trigger) return [...checkEnabled(meta, table, trigger), ...checkRights(meta, table, trigger)];
     const other = triggers.find((each) => each.name.endsWith(`_${event}`));
     if (!other) {
       return [problem('trigger-missing', meta.className, `${shown(table)} has no trigger ${name}`, migrate)];
@@ -98,6 +98,12 @@ function checkEnabled(meta: Meta, table: Table, { name, enabled }: DatabaseTrigg
       `npx mikro-orm-plus evict ${meta.className}`,
     ]),
   ];
+}
+
+function checkRights(meta: Meta, table: Table, trigger: DatabaseTrigger): Finding[] {
+  if (!trigger.isPublic) return [];
+  const message = `any role may execute the function of the trigger ${trigger.name} on ${shown(table)}, and have its owner run code`;
+  return [problem('trigger-public', meta.className, message, [triggerSql.revoke(trigger.function)])];
 }
 
 /** An old trigger is what is wrong only where there is a new one too. */

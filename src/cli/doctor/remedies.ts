@@ -70,6 +70,7 @@ function whereOf({ predicate }: UniqueKey): string {
 /** SQL about triggers. */
 export const triggerSql = {
   enable: (table: Table, trigger: string): string => `alter table ${shown(table)} enable trigger ${ident(trigger)};`,
+  revoke: (fn: string): string => `revoke all on function ${fn} from public;`,
   drop: (table: Table, trigger: string): string =>
     `drop trigger ${ident(trigger)} on ${shown(table)}; drop function ${ident(table.schema)}.${ident(`${table.name}_${trigger}_fn`)}();`,
 };
