@@ -67,7 +67,7 @@ export class TransactionRecords {
 
   beforeStart({ em, transaction }: StartEvent): void {
     // only of a savepoint does it matter what is around it
-    if (transaction) this.#starting.set(em, transaction as object);
+    if (transaction) this.#starting.set(em, transaction);
   }
 
   afterStart({ em, transaction }: StartEvent): void {

@@ -13,11 +13,11 @@ export function within<T>(limitMs: number, work: () => Promise<T>): Promise<T> {
     answer.then(
       (value) => {
         clearTimeout(timer);
-        resolve(value);
+        return resolve(value);
       },
-      (error: unknown) => {
+      (error: Error) => {
         clearTimeout(timer);
-        reject(error as Error);
+        return reject(error);
       },
     );
   });

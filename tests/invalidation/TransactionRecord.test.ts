@@ -29,7 +29,7 @@ describe('the records of transactions', () => {
     const records = new TransactionRecords();
     const root = start(records, {});
     const inner = start(records, savepoint(), root);
-    const record = records.of(inner as never);
+    const record = records.of(inner);
     expect(records.ofEnding(inner)).toBeUndefined();
     expect(records.ofEnding(root)).toBe(record);
     records.end(root);

@@ -70,6 +70,6 @@ function invoke<Client, T>(work: (client: Client) => Promise<T>, client: Client)
   try {
     return work(client);
   } catch (error) {
-    return Promise.reject(error as Error);
+    return Promise.reject(error instanceof Error ? error : new Error(String(error)));
   }
 }
