@@ -136,9 +136,12 @@ async function fillCache(
   { count, isFirst }: { count: number; isFirst: boolean },
 ): Promise<void> {
   const { fillPasses, warmsUp, holdsRows }: ContenderDefinition = contenders[contender];
-  if (isSteady && warmsUp && isFirst) await process.ask({ kind: 'warm-up', first: 1, last: count });
-  if (isSteady && fillPasses > 0 && (isFirst || holdsRows)) await process.ask({ kind: 'visit', count });
-  for (let pass = 0; !isSteady && pass < fillPasses; pass += 1) await process.ask({ kind: 'fill', count });
+  if (!isSteady) {
+    for (let pass = 0; pass < fillPasses; pass += 1) await process.ask({ kind: 'fill', count });
+    return;
+  }
+  if (warmsUp && isFirst) await process.ask({ kind: 'warm-up', first: 1, last: count });
+  if (fillPasses > 0 && (isFirst || holdsRows)) await process.ask({ kind: 'visit', count });
 }
 
 function warmUpLimit({ calls, warmUpCalls }: Scenario, { quick, warmUpMs }: Settings): Limit {
