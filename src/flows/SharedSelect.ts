@@ -21,7 +21,8 @@ const MOST = 500;
 /**
  * From so many lookups of different EntityManagers on, a statement is sent as two, unless one is under way. Callers that
  * wait for one statement go on together and meet in the next one: nothing happens here while the database works, and
- * nothing there while their entities are made. Two halves take turns.
+ * nothing there while their entities are made. Two halves take turns. It doesn't pay where most rows are to be created:
+ * there are two statements already, of which the second costs more.
  */
 const SPLIT_FROM = 16;
 
@@ -44,6 +45,9 @@ const boarding = new Map<LookupPlan, SharedSelect[]>();
 
 /** How many statements have been sent and not answered, by plan. */
 const underWay = new Map<LookupPlan, number>();
+
+/** The plans whose last statement found most of its rows. */
+const finding = new WeakSet<LookupPlan>();
 
 /**
  * One statement for the lookups of one shape that callers outside of transactions make in one turn of the event loop.
@@ -101,6 +105,7 @@ class SharedSelect {
     try {
       const rows = await runShared(this.#em, this.#statement(passengers));
       const found = Map.groupBy(rows, (row) => Number(row[ORDINAL]) - 1);
+      finding[found.size * 2 > passengers.length ? 'add' : 'delete'](this.#plan);
       passengers.forEach(({ resolve }, index) => resolve(found.get(index) ?? []));
     } catch (error) {
       const isOfOne =
@@ -164,6 +169,7 @@ export async function selectShared(call: Call, plan: LookupPlan, lookup: Lookup)
 function depart(plan: LookupPlan): void {
   const leaving = boarding.get(plan)!;
   boarding.delete(plan);
-  const parts = underWay.has(plan) ? leaving : leaving.flatMap((select) => select.parts());
+  const isSplit = finding.has(plan) && !underWay.has(plan);
+  const parts = isSplit ? leaving.flatMap((select) => select.parts()) : leaving;
   for (const select of parts) void select.send();
 }

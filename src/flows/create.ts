@@ -4,7 +4,14 @@ import { noteManaged, noteManyManaged } from '../natural-keys/managed.js';
 import type { Lookup } from '../natural-keys/lookup.js';
 import { keyOrder, planFor } from '../natural-keys/plan.js';
 import type { UniqueKey } from '../natural-keys/unique-keys.js';
-import { buildCandidate, fireAfterCreate, hearsCreations, sharedNursery, type Candidate } from '../orm/candidate.js';
+import {
+  buildCandidate,
+  fireAfterCreate,
+  hearsCreations,
+  leavesNothing,
+  Nursery,
+  type Candidate,
+} from '../orm/candidate.js';
 import { canonical, sequence } from '../orm/canonical.js';
 import { driverOf, run, type Row } from '../orm/context.js';
 import { fireOnLoad, hydrateCreated } from '../orm/entities.js';
@@ -104,21 +111,26 @@ interface BuiltRows {
 async function buildAll(call: Call, creations: readonly Creation[], mode: CreationMode): Promise<BuiltRows> {
   const built: Built[] = [];
   const { em, meta, target } = call;
-  const nursery = creations.length > 1 ? sharedNursery(em, meta, target.schema) : undefined;
+  const areApart = leavesNothing(em, meta);
+  const plain = areApart ? PlainRows.of(em, meta, target.schema) : undefined;
+  const shared = areApart && creations.length > 1 ? Nursery.apart(em, target.schema) : undefined;
   for (const index of inKeyOrder(call, creations)) {
     const creation = creations[index]!;
     // thousands of rows don't wait for what is there at once
     const given = creationData(creation);
     const data = given instanceof Promise ? await given : given;
+    const isWithin = !shared && plain && !em.global && !meta.primaryKeys.some((name) => name in data);
+    const nursery = isWithin ? Nursery.within(em, target.schema) : shared;
     const building = buildCandidate(em, meta, data, target.schema, mode.hooks, nursery);
     const candidate = building instanceof Promise ? await building : building;
     const key = mode.onConflict === 'fail' ? undefined : planFor(driverOf(em), creation.lookup).key;
     built.push({ index, creation, candidate, key });
   }
-  return { built, plain: nursery && PlainRows.of(em, meta, target.schema) };
+  return { built, plain };
 }
 
 function inKeyOrder(call: Call, creations: readonly Creation[]): number[] {
+  if (creations.length === 1) return [0];
   const order = creations.map(({ lookup }) => keyOrder(driverOf(call.em), lookup));
   // lookups of one key stay in the order that they were given in
   return [...creations.keys()].toSorted((left, right) => {
@@ -153,7 +165,7 @@ async function insertChunk(
   const inserting = insertOneShared(call, chunk, findsTaken) ?? insertAlone(call, chunk, all.length, findsTaken);
   // by the next turn of the event loop the statement is on its way
   const [rows] = await Promise.all([inserting, mode.meanwhile && setImmediate().then(mode.meanwhile)]);
-  const keyOf = keyReader(call);
+  const keyOf = all.length === 1 ? (row: Row) => row : keyReader(call);
   const seen = new Set<unknown>();
   const entities: object[] = [];
   for (const [position, { index, candidate, creation }] of all.entries()) {

@@ -26,19 +26,33 @@ interface Persister {
   processProperties(changeSet: ChangeSet<object>): void;
 }
 
-/** Where candidates are built: a fork of the caller's EntityManager without its entities. */
+/** Where candidates are built: an EntityManager that they don't become known to. */
 export class Nursery {
   readonly em: EntityManager;
   readonly schema: string | undefined;
   readonly #computer: ChangeSetComputer;
   readonly #persister: Persister;
 
-  constructor(em: EntityManager, schema: string | undefined) {
-    this.em = em.fork({ clear: true, keepTransactionContext: true, ...(schema === undefined ? {} : { schema }) });
+  private constructor(em: EntityManager, schema: string | undefined) {
+    this.em = em;
     this.schema = schema;
     this.#computer = new ChangeSetComputer(this.em, new Set());
     // a private method of MikroORM's persister: the very check of required properties that a flush makes
     this.#persister = this.em.getUnitOfWork(false).getChangeSetPersister() as unknown as Persister;
+  }
+
+  /** A fork of the caller's EntityManager, without its entities. */
+  static apart(em: EntityManager, schema: string | undefined): Nursery {
+    const options = { clear: true, keepTransactionContext: true, ...(schema === undefined ? {} : { schema }) };
+    return new Nursery(em.fork(options), schema);
+  }
+
+  /**
+   * The caller's EntityManager itself, which saves the fork: for an entity that can't have anything to do with another.
+   * Of data with a primary key it would make the entity of that key, if it has one.
+   */
+  static within(em: EntityManager, schema: string | undefined): Nursery {
+    return new Nursery(em, schema);
   }
 
   create(meta: Meta, data: Readonly<Record<string, unknown>>): ChangeSet<object> {
@@ -59,22 +73,21 @@ export class Nursery {
 }
 
 /**
- * A fork for candidates to share, which saves most of what one of their own costs; `undefined` when one of them could
- * leave something there for the next to see, by a relation, a hook or an `onCreate` that takes the EntityManager.
+ * Whether candidates may share a place, which saves most of what one of their own costs: not when one of them could leave
+ * something there for the next to see, by a relation, a hook or an `onCreate` that takes the EntityManager.
  */
-export function sharedNursery(em: EntityManager, meta: Meta, schema: string | undefined): Nursery | undefined {
+export function leavesNothing(em: EntityManager, meta: Meta): boolean {
   const events = em.getEventManager();
   // a class below may be the one that is built
-  const leavesNothing = classesOfTable(meta.root, em.getMetadata()).every(
+  return classesOfTable(meta.root, em.getMetadata()).every(
     (of) =>
       of.relations.length === 0 &&
       !of.props.some(takesEntityManager) &&
       ![EventType.onInit, EventType.beforeCreate].some((event) => events.hasListeners(event, of)),
   );
-  return leavesNothing ? new Nursery(em, schema) : undefined;
 }
 
-/** Whether the fork is given to the application's `onCreate`. */
+/** Whether the application's `onCreate` is given the EntityManager. */
 function takesEntityManager({ onCreate }: Prop): boolean {
   return onCreate !== undefined && onCreate.length > 1;
 }
@@ -85,7 +98,7 @@ function takesEntityManager({ onCreate }: Prop): boolean {
  * entities: a candidate that was added to a loaded collection of the caller would be inserted by the next flush, even
  * when the race for its row was lost.
  *
- * @param nursery a {@link sharedNursery} of the same arguments; by default a fork of its own
+ * @param nursery for the same arguments, where candidates can share one; by default a fork of its own
  * @returns the candidate at once, unless `beforeCreate` must be waited for
  * @throws {ValidationError} MikroORM's own, for a missing required property
  */
@@ -95,7 +108,7 @@ export function buildCandidate(
   data: Readonly<Record<string, unknown>>,
   schema: string | undefined,
   hooks: 'fire' | 'silent' = 'fire',
-  nursery = new Nursery(em, schema),
+  nursery = Nursery.apart(em, schema),
 ): Candidate | Promise<Candidate> {
   const changeSet = nursery.create(meta, data);
   const isHeard = hooks === 'fire' && em.getEventManager().hasListeners(EventType.beforeCreate, changeSet.meta);

@@ -7,7 +7,7 @@ import {
   type EntitySchema,
   type EventSubscriber,
 } from '@mikro-orm/postgresql';
-import { buildCandidate, sharedNursery } from '../../src/orm/candidate.js';
+import { buildCandidate, Nursery } from '../../src/orm/candidate.js';
 import type { EntityManager, Row } from '../../src/orm/context.js';
 import { hydrate, storedData } from '../../src/orm/entities.js';
 import type { Meta } from '../../src/orm/metadata.js';
@@ -180,10 +180,10 @@ describe('a candidate', () => {
     return row!;
   }
 
-  it('becomes the entity of its row, as it is in the database', async () => {
+  it.each(['apart', 'within'] as const)('that was built %s becomes the entity of its row', async (where) => {
     const [one, other] = [fork(), fork()];
     const row = await insert(one);
-    const nursery = sharedNursery(one, meta, undefined)!;
+    const nursery = Nursery[where](one, undefined);
     const { entity, payload } = await buildCandidate(one, meta, data, undefined, 'fire', nursery);
     expect(plainOf(one).adopt(entity, payload, row)).toBe(entity);
     // a field of the class is a value of its own, as after `em.create()` and a flush
@@ -197,6 +197,17 @@ describe('a candidate', () => {
     db.statements.take();
     await one.flush();
     expect(db.statements.take()).toEqual([]);
+  });
+
+  it('that was built within an EntityManager isn’t known to it, and never flushed', async () => {
+    const em = fork();
+    const { entity } = await buildCandidate(em, meta, data, undefined, 'fire', Nursery.within(em, undefined));
+    expect([...em.getUnitOfWork(false).getIdentityMap()]).toEqual([]);
+    expect(em.getUnitOfWork(false).getPersistStack().size).toBe(0);
+    db.statements.take();
+    await em.flush();
+    expect(db.statements.take()).toEqual([]);
+    expect((entity as ThingBase).id).toBeUndefined();
   });
 
   it('is left alone when the identity map has an entity of its row', async () => {
