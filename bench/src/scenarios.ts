@@ -176,7 +176,7 @@ export const scenarios: readonly Scenario[] = [
     fill: MIXED_ROWS,
     isSteady: true,
     warmUpCalls: WARM_MIXED,
-    // a row takes two entries, its own and its lookup's
+    // with room for the new names
     parameters: { nearCacheEntries: 2 * MIXED_ROWS },
     baseline: 'mikroFindOrCreate',
     entries: of('plusRedis', 'plusNear', 'mikroFindOrCreate', 'mikroResultCacheRedis', 'bentoTwoLevels'),

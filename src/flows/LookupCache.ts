@@ -123,7 +123,6 @@ export class LookupCache implements CacheSession {
     const misled: Entry[] = [];
     for (const [entry, trail] of this.#trails) {
       const key = this.#keyOf(entry);
-      if (trail.isIndirect && key !== undefined) this.#remember(entry.lookup, key);
       this.#collectFills(entry, trail, key, objects, hints);
       if (trail.hinted && key !== undefined && key !== trail.objectKey) misled.push(entry);
     }

@@ -11,9 +11,10 @@ import {
 } from '../orm/context.js';
 import { copyRow } from '../orm/rows.js';
 import type { Sql } from '../orm/statement.js';
-import { ORDINAL, selectRows } from '../sql/select.js';
+import { selectRows } from '../sql/select.js';
 import type { Target } from '../sql/parts.js';
 import type { Call } from './call.js';
+import { selectMany, type Selected } from './select-many.js';
 
 /** Most lookups of one shared statement; the next ones get another. */
 const MOST = 500;
@@ -103,8 +104,8 @@ class SharedSelect {
     const passengers = [...this.#passengers.values()];
     underWay.set(this.#plan, (underWay.get(this.#plan) ?? 0) + 1);
     try {
-      const rows = await runShared(this.#em, this.#statement(passengers));
-      const found = Map.groupBy(rows, (row) => Number(row[ORDINAL]) - 1);
+      const { rows, indexOf } = await this.#select(passengers);
+      const found = Map.groupBy(rows, indexOf);
       finding[found.size * 2 > passengers.length ? 'add' : 'delete'](this.#plan);
       passengers.forEach(({ resolve }, index) => resolve(found.get(index) ?? []));
     } catch (error) {
@@ -125,10 +126,15 @@ class SharedSelect {
 
   async #sendAlone(passenger: Passenger): Promise<void> {
     try {
-      passenger.resolve(await runShared(this.#em, this.#statement([passenger])));
+      passenger.resolve((await this.#select([passenger])).rows);
     } catch (error) {
       passenger.reject(error);
     }
+  }
+
+  #select(passengers: readonly Passenger[]): Promise<Selected> {
+    const lookups = passengers.map(({ lookup }) => lookup);
+    return selectMany((statement) => runShared(this.#em, statement), this.#target, this.#plan, lookups);
   }
 
   #statement(passengers: readonly Passenger[]): Sql {

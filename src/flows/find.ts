@@ -1,14 +1,15 @@
 import { FlushMode, Utils, raw, type EntityName, type FilterQuery } from '@mikro-orm/core';
 import { MultipleRowsError } from '../errors.js';
 import { keyText, parseLookup, type Lookup } from '../natural-keys/lookup.js';
-import { planFor, type LookupPlan } from '../natural-keys/plan.js';
+import { planFor } from '../natural-keys/plan.js';
 import { driverOf, run, type EntityManager, type Row } from '../orm/context.js';
 import { fireOnLoad, hydrate, hydrateOver, primaryKeyText, storedData } from '../orm/entities.js';
 import { isFiltered } from '../orm/filters.js';
 import type { Meta } from '../orm/metadata.js';
 import { PlainRows } from '../orm/plain.js';
-import { MATCHES, ORDINAL, selectByValue, selectRows } from '../sql/select.js';
+import { MATCHES } from '../sql/select.js';
 import type { Call } from './call.js';
+import { selectMany } from './select-many.js';
 import { selectShared, sharesSelects } from './SharedSelect.js';
 
 /** A row that the database returned for a lookup, and the managed entity made of it. */
@@ -73,7 +74,7 @@ export async function sightRows(call: Call, lookups: readonly Lookup[], extra = 
     const isShared = ofGroup.length === 1 && extra === '' && plan.key !== undefined && sharesSelects(call);
     const selected = isShared
       ? { rows: await selectShared(call, plan, ofGroup[0]!), indexOf: () => 0, areDistinct: false }
-      : await selectMany(call, plan, ofGroup, extra);
+      : await selectMany((statement) => run(call.em, statement, call.options), call.target, plan, ofGroup, extra);
     areDistinct &&= selected.areDistinct;
     for (const row of selected.rows) {
       const index = group[selected.indexOf(row)!]!;
@@ -82,27 +83,6 @@ export async function sightRows(call: Call, lookups: readonly Lookup[], extra = 
     }
   }
   return { rows: sighted, areDistinct };
-}
-
-interface Selected {
-  readonly rows: Row[];
-  /** Which lookup a row answers. */
-  readonly indexOf: (row: Row) => number | undefined;
-  /** Whether no row of the table is among them twice. */
-  readonly areDistinct: boolean;
-}
-
-async function selectMany(call: Call, plan: LookupPlan, lookups: readonly Lookup[], extra: string): Promise<Selected> {
-  const { em, target, options } = call;
-  const byValue = lookups.length > 1 ? selectByValue(target, plan, lookups, extra) : undefined;
-  if (byValue) {
-    const rows = await run(em, byValue.statement, options);
-    if (rows.every((row) => byValue.indexOf(row) !== undefined)) {
-      return { rows, indexOf: byValue.indexOf, areDistinct: true };
-    }
-  }
-  const rows = await run(em, selectRows(target, plan, lookups, extra), options);
-  return { rows, indexOf: (row) => Number(row[ORDINAL]) - 1, areDistinct: false };
 }
 
 /** The managed entity of a row that was read. */

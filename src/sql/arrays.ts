@@ -37,11 +37,12 @@ const writers = new WeakMap<Meta, ReadonlyMap<string, Writer>>();
  * it several times as much. An empty array of a column's own type says what the text is to be read as, so that no type
  * name is repeated, and nothing is cut to a length.
  *
+ * @param fewest rows that arrays are made of
  * @returns an array for each column; `undefined` when one has values that a literal of their own might say otherwise:
  *   SQL of the application's, lists, objects, numbers that aren't of the column's type, types that aren't known here
  */
-export function columnArrays(target: Target, rows: readonly (readonly Column[])[]): Sql[] | undefined {
-  if (rows.length < FEW) return undefined;
+export function columnArrays(target: Target, rows: readonly (readonly Column[])[], fewest = FEW): Sql[] | undefined {
+  if (rows.length < fewest) return undefined;
   const arrays: Sql[] = [];
   for (const [index, { name }] of rows[0]!.entries()) {
     const text = arrayText(target, name, rows, index);

@@ -66,7 +66,7 @@ function selectBatch(target: Target, plan: LookupPlan, lookups: readonly Lookup[
 }
 
 /**
- * {@link selectRows} for many lookups by a unique key of one column alone, if that can be: without a list of the keys to
+ * {@link selectRows} for several lookups by a unique key of one column alone, if that can be: without a list of the keys to
  * join, the database and the network have half as much to do.
  */
 export function selectByValue(
@@ -88,6 +88,7 @@ export function selectByValue(
     columnArrays(
       target,
       lookups.map(({ parts }) => [{ name, value: parts[0]!.value }]),
+      0,
     ) ?? [];
   if (!array) return undefined;
   const where = [equalsAny(aliased(name), array), ...indexConditions(plan)];
