@@ -168,7 +168,8 @@ export class PlainRows {
       .getHydrator(em.getMetadata())
       .hydrate(entity, this.#meta, values, em.getEntityFactory(), 'full', false, true, this.#schema, this.#schemaName);
     em.getUnitOfWork(false).register(entity, undefined, { loaded: isLoad });
-    for (const name of this.#shape.names) wrapped.__loadedProperties.add(name);
+    // a property that a cache region excludes isn't there, and must be loaded by the next query for the entity
+    for (const name of this.#shape.names) if (data[name] !== undefined) wrapped.__loadedProperties.add(name);
     wrapped.__originalEntityData = this.#snapshotOf(data);
     wrapped.__processing = false;
     if (!isLoad) wrapped.populated();

@@ -57,6 +57,14 @@ const Secretive = cacheRegion(
   { exclude: ['password', 'profile'] },
 );
 
+/** Nothing but plain columns. */
+const Account = cacheRegion(
+  withPlusRepo(
+    defineEntity({ name: 'Account', properties: { id: p.integer().primary(), name, password: p.string() } }),
+  ),
+  { exclude: ['password'] },
+);
+
 const Profile = defineEntity({
   embeddable: true,
   name: 'Profile',
@@ -73,7 +81,7 @@ describe.each(storeKinds)('a cache over %s', (kind) => {
 
   beforeAll(async () => {
     cluster = await startCluster(kind, {
-      entities: [OfTenant, Deletable, Child, Guarded, Anywhere, Secretive, Profile],
+      entities: [OfTenant, Deletable, Child, Guarded, Anywhere, Secretive, Account, Profile],
       orm: { filters: filters },
     });
     [one, other] = cluster.services;
@@ -229,6 +237,15 @@ describe.each(storeKinds)('a cache over %s', (kind) => {
     await one.em().execute(`update north.anywhere set note = 'evicted'`);
     await one.em().getRepository(Anywhere).evict(loaded);
     expect((await noteIn('north')).result[0].note).toBe('evicted');
+  });
+
+  it('leaves an excluded property to the next query for the entity, which loads it', async () => {
+    await one.em().getRepository(Account).getOrCreate({ name: 'account' }, { password: 'correct horse' });
+    const em = other.em();
+    const [account] = await em.getRepository(Account).getOrCreate({ name: 'account' });
+    expect(account.password).toBeUndefined();
+    expect(await em.findOneOrFail(Account, account.id)).toBe(account);
+    expect(account.password).toBe('correct horse');
   });
 
   it('never holds an excluded property, which stays unloaded and is not lost', async () => {
