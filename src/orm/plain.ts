@@ -12,6 +12,8 @@ import type { Meta, Prop } from './metadata.js';
 type Data = Record<string, unknown>;
 
 const plainTypes = new Set(['string', 'number', 'boolean', 'Date']);
+/** Declared types whose values MikroORM's comparator neither copies nor looks into. */
+const primitive = new Set(['string', 'number', 'boolean', 'bigint']);
 
 /** Whether an entity's values are those of its row as they are: nothing but columns of simple types, and one class. */
 function isPlain(meta: Meta): boolean {
@@ -24,6 +26,8 @@ function isPlainProp(prop: Prop): boolean {
   if (kind !== ReferenceKind.SCALAR || customType || !plainTypes.has(runtimeType)) return false;
   if (prop.lazy || prop.formula || prop.generated || prop.version || prop.embedded || prop.ref || prop.array)
     return false;
+  // compared by identity, which a snapshot of its own could never have
+  if (runtimeType === 'Date' && primitive.has(prop.type.toLowerCase())) return false;
   if (prop.getter || prop.setter || prop.accessor || prop.hydrate === false) return false;
   return fieldNames?.length === 1 && persist !== false;
 }

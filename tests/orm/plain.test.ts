@@ -72,6 +72,10 @@ const fancy = {
   'a version': defineEntity({ name: 'Versioned', properties: { id: id(), revision: p.integer().version() } }),
   'a formula': defineEntity({ name: 'Formula', properties: { id: id(), one: p.integer().formula('1') } }),
   'a scalar reference': defineEntity({ name: 'Ref', properties: { id: id(), text: p.text().ref() } }),
+  'a text whose column is a timestamp': defineEntity({
+    name: 'Textual',
+    properties: { id: id(), at: p.string().columnType('timestamp') },
+  }),
   'a key of two columns': defineEntity({
     name: 'Pair',
     properties: { left: p.integer().primary(), right: p.integer().primary() },
