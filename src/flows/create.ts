@@ -20,7 +20,7 @@ import { PlainRows } from '../orm/plain.js';
 import { inUnit, noteCreated } from '../orm/unit.js';
 import { serverVersion } from '../orm/server-version.js';
 import { FOUND, insertByValue, insertRows, type InsertGroup } from '../sql/insert.js';
-import { ORDINAL } from '../sql/select.js';
+import { ORDINAL, selectRows } from '../sql/select.js';
 import { CreationContext, type Call, type Data } from './call.js';
 import { manage } from './find.js';
 import { shareInsert, type SharedRow } from './SharedInsert.js';
@@ -221,11 +221,37 @@ async function insertAlone(
   }));
   const byValue = groups.length === 1 ? insertByValue(call.target, groups[0]!) : undefined;
   const inserted: (Row | undefined)[] = Array.from({ length: size }, () => undefined);
+  const strays: Row[] = [];
   for (const row of await run(call.em, byValue?.statement ?? insertRows(call.target, groups), call.options)) {
     const position = byValue ? byValue.indexOf(row) : Number(row[ORDINAL]) - 1;
-    if (position !== undefined) inserted[position] = row;
+    if (position === undefined) strays.push(row);
+    else inserted[position] = row;
   }
+  if (strays.length > 0) await placeStrays(call, chunk[0]!, strays, inserted);
   return inserted;
+}
+
+/**
+ * Finds what rows were inserted for whose key came back in another form than it was sent in, as from a column that isn't
+ * of the type it was declared with. Only the database can tell.
+ */
+async function placeStrays(
+  call: Call,
+  built: readonly Built[],
+  strays: readonly Row[],
+  inserted: (Row | undefined)[],
+): Promise<void> {
+  const keyOf = keyReader(call);
+  const byKey = new Map(strays.map((row) => [keyOf(row), row]));
+  const positions = [...built.keys()].filter((position) => !inserted[position]);
+  // lookups of one unique key may be of several shapes
+  for (const ofShape of Map.groupBy(positions, (position) => built[position]!.creation.lookup.shape).values()) {
+    const lookups = ofShape.map((position) => built[position]!.creation.lookup);
+    const statement = selectRows(call.target, planFor(driverOf(call.em), lookups[0]!), lookups);
+    for (const row of await run(call.em, statement, call.options)) {
+      inserted[ofShape[Number(row[ORDINAL]) - 1]!] = byKey.get(keyOf(row));
+    }
+  }
 }
 
 /** A single row may go together with those of other calls. */
