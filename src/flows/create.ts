@@ -1,44 +1,24 @@
 import { setImmediate } from 'node:timers/promises';
 import { PlusError } from '../errors.js';
 import { noteManaged, noteManyManaged } from '../natural-keys/managed.js';
-import type { Lookup } from '../natural-keys/lookup.js';
 import { keyOrder, planFor } from '../natural-keys/plan.js';
-import type { UniqueKey } from '../natural-keys/unique-keys.js';
-import {
-  buildCandidate,
-  fireAfterCreate,
-  hearsCreations,
-  leavesNothing,
-  Nursery,
-  type Candidate,
-} from '../orm/candidate.js';
-import { canonical, sequence } from '../orm/canonical.js';
-import { driverOf, run, type Row } from '../orm/context.js';
+import { buildCandidate, fireAfterCreate, hearsCreations, leavesNothing, Nursery } from '../orm/candidate.js';
+import { driverOf, type Row } from '../orm/context.js';
 import { fireOnLoad, hydrateCreated } from '../orm/entities.js';
 import { nextMoment } from '../orm/order.js';
 import { PlainRows } from '../orm/plain.js';
 import { inUnit, noteCreated } from '../orm/unit.js';
 import { serverVersion } from '../orm/server-version.js';
-import { FOUND, insertByValue, insertRows, type InsertGroup } from '../sql/insert.js';
-import { ORDINAL, selectRows } from '../sql/select.js';
+import { FOUND } from '../sql/insert.js';
 import { CreationContext, type Call, type Data } from './call.js';
 import { manage } from './find.js';
-import { shareInsert, type SharedRow } from './SharedInsert.js';
+import { insertChunk, keyReader, type Built, type Creation } from './insert-chunk.js';
 
 /** The first version of PostgreSQL that knows `on conflict do select`. */
 const DO_SELECT_SINCE = 190_000;
 
 /** Most rows that one insert statement carries. */
 const CHUNK = 5_000;
-
-/** A row to create because nothing was found for its lookup. */
-export interface Creation {
-  readonly lookup: Lookup;
-  /** Values for a new row beside those of the lookup; functions are called when a row is really to be created. */
-  readonly defaults?: Readonly<Data>;
-  /** The whole data of the new row, instead of lookup and defaults. */
-  readonly data?: Readonly<Data>;
-}
 
 /** A row that was created. */
 export interface Created {
@@ -85,20 +65,13 @@ export async function createRows(
   const insertAll = async (): Promise<(Created | undefined)[]> => {
     const created: (Created | undefined)[] = creations.map(() => undefined);
     for (const chunk of chunks) {
-      await insertChunk(call, chunk, created, mode, plain);
+      await createChunk(call, chunk, created, mode, plain);
       mode.onCreated?.(created.filter(Boolean).length);
     }
     return created;
   };
   // a batch that one statement can't hold is stored whole or not at all
   return chunks.length > 1 && call.atomic ? inUnit(call.em, insertAll) : insertAll();
-}
-
-interface Built {
-  readonly index: number;
-  readonly creation: Creation;
-  readonly candidate: Candidate;
-  readonly key: UniqueKey | undefined;
 }
 
 interface BuiltRows {
@@ -152,7 +125,7 @@ function chunksOf(built: readonly Built[]): Built[][][] {
   return chunks;
 }
 
-async function insertChunk(
+async function createChunk(
   call: Call,
   chunk: readonly Built[][],
   created: (Created | undefined)[],
@@ -162,7 +135,7 @@ async function insertChunk(
   const all = chunk.length === 1 ? chunk[0]! : chunk.flat();
   const sentAt = nextMoment();
   const findsTaken = mode.onConflict === 'find' && (serverVersion(call.em) ?? 0) >= DO_SELECT_SINCE;
-  const inserting = insertOneShared(call, chunk, findsTaken) ?? insertAlone(call, chunk, all.length, findsTaken);
+  const inserting = insertChunk(call, chunk, all.length, findsTaken);
   // by the next turn of the event loop the statement is on its way
   const [rows] = await Promise.all([inserting, mode.meanwhile && setImmediate().then(mode.meanwhile)]);
   const keyOf = all.length === 1 ? (row: Row) => row : keyReader(call);
@@ -191,82 +164,6 @@ async function insertChunk(
     const result = created[index];
     if (result && !result.isFound) await fireAfterCreate(call.em, result.entity, candidate);
   }
-}
-
-/** Reads what tells a row from every other row of its table. */
-function keyReader({ meta }: Call): (row: Row) => unknown {
-  const columns = meta.root.getPrimaryProps().flatMap(({ fieldNames }) => fieldNames);
-  const [first] = columns;
-  return columns.length === 1
-    ? (row) => (typeof row[first!] === 'object' ? canonical(row[first!]) : row[first!])
-    : (row) => sequence(columns.map((column) => canonical(row[column])));
-}
-
-/** Inserts a chunk by a statement of its own. Returns the inserted rows by position in the chunk. */
-async function insertAlone(
-  call: Call,
-  chunk: readonly Built[][],
-  size: number,
-  findsTaken: boolean,
-): Promise<(Row | undefined)[]> {
-  let ordinal = 0;
-  const groups: InsertGroup[] = chunk.map((group) => ({
-    key: group[0]!.key,
-    findsTaken,
-    rows: group.map(({ candidate, creation }) => ({
-      ordinal: (ordinal += 1),
-      payload: candidate.payload,
-      lookup: creation.lookup,
-    })),
-  }));
-  const byValue = groups.length === 1 ? insertByValue(call.target, groups[0]!) : undefined;
-  const inserted: (Row | undefined)[] = Array.from({ length: size }, () => undefined);
-  const strays: Row[] = [];
-  for (const row of await run(call.em, byValue?.statement ?? insertRows(call.target, groups), call.options)) {
-    const position = byValue ? byValue.indexOf(row) : Number(row[ORDINAL]) - 1;
-    if (position === undefined) strays.push(row);
-    else inserted[position] = row;
-  }
-  if (strays.length > 0) await placeStrays(call, chunk[0]!, strays, inserted);
-  return inserted;
-}
-
-/**
- * Finds what rows were inserted for whose key came back in another form than it was sent in, as from a column that isn't
- * of the type it was declared with. Only the database can tell.
- */
-async function placeStrays(
-  call: Call,
-  built: readonly Built[],
-  strays: readonly Row[],
-  inserted: (Row | undefined)[],
-): Promise<void> {
-  const keyOf = keyReader(call);
-  const byKey = new Map(strays.map((row) => [keyOf(row), row]));
-  const positions = [...built.keys()].filter((position) => !inserted[position]);
-  // lookups of one unique key may be of several shapes
-  for (const ofShape of Map.groupBy(positions, (position) => built[position]!.creation.lookup.shape).values()) {
-    const lookups = ofShape.map((position) => built[position]!.creation.lookup);
-    const statement = selectRows(call.target, planFor(driverOf(call.em), lookups[0]!), lookups);
-    for (const row of await run(call.em, statement, call.options)) {
-      inserted[ofShape[Number(row[ORDINAL]) - 1]!] = byKey.get(keyOf(row));
-    }
-  }
-}
-
-/** A single row may go together with those of other calls. */
-function insertOneShared(
-  call: Call,
-  chunk: readonly Built[][],
-  findsTaken: boolean,
-): Promise<(Row | undefined)[]> | undefined {
-  const [[built], ...others] = chunk as [Built[], ...Built[][]];
-  if (others.length > 0 || chunk[0]!.length > 1 || !built?.key) return undefined;
-  const { creation, candidate, key } = built;
-  const order = keyOrder(driverOf(call.em), creation.lookup);
-  const row: SharedRow = { lookup: creation.lookup, key, payload: candidate.payload, order, findsTaken };
-  const inserted = shareInsert(call, row);
-  return inserted?.then((result) => [result]);
 }
 
 /** Lets the application's `createEntity()` create each row, as one unit where the class is atomic. */
