@@ -26,7 +26,7 @@ export const HELP = `npm run bench [-- options]
   --only a,b       these scenarios and curves alone (their ids are shown while it runs)
   --rounds n       slices per contender and number of callers (5; with --quick 2)
   --slice ms       length of a slice (400; with --quick 40)
-  --cached-rows n  largest number of rows in a cache for its curve (300000)
+  --cached-rows n  largest number of rows in a cache for its curve (1000000)
   --delay ms       puts the servers that far away, each way (0), as a network would; results go where partial ones go
   --output folder  for results.json, the charts and the page (docs/benchmarks; with --quick or --only docs/benchmarks/quick)
 `;
@@ -58,7 +58,7 @@ export function parseSettings(args: readonly string[]): Settings | 'help' {
     only,
     rounds: positive('rounds', values.rounds ?? (quick ? '2' : '5')),
     sliceMs: positive('slice', values.slice ?? (quick ? '40' : '400')),
-    cachedRows: positive('cached-rows', values['cached-rows'] ?? '300000'),
+    cachedRows: positive('cached-rows', values['cached-rows'] ?? '1000000'),
     delayMs: values.delay === undefined ? 0 : positive('delay', values.delay),
     warmUpMs: quick ? 60 : 4_000,
     output: values.output ?? (partial ? 'docs/benchmarks/quick' : 'docs/benchmarks'),
