@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Cluster, ClusterOptions, Redis, RedisOptions } from 'ioredis';
 import { ConfigurationError } from '../../errors.js';
 import { parseTopologyUrl, topologyOf, type TopologyUrl } from './redis-url.js';
@@ -54,6 +55,9 @@ const SLOTS_MS = 2_000;
 /** How long a command may be without any reply on its connection. */
 const REPLY_MS = 1_000;
 
+/** The pause before a client that has given up connects anew. */
+const ANEW_MS = 100;
+
 /** The time between two attempts to connect. */
 const backoff = (attempt: number): number => Math.min(25 * 2 ** attempt, 500);
 
@@ -87,10 +91,28 @@ export async function createRedisClient(url: string): Promise<RedisClientLike & 
       : new ioredis.Redis(url, options);
   // Every command that fails because of it rejects with the reason; without a listener ioredis prints it as well.
   redis.on('error', () => {});
+  const closing = new AbortController();
+  redis.on('end', () => void connectAnew(redis, closing.signal));
   return {
     call: (command, args) => redis.call(command, args),
-    disconnect: () => redis.disconnect(),
+    disconnect: () => {
+      closing.abort();
+      redis.disconnect();
+    },
   };
+}
+
+/**
+ * Whatever its `retryStrategy`, ioredis gives up for good when it is told of a failover while it looks for the primary:
+ * every later command would fail.
+ */
+async function connectAnew(redis: Redis, signal: AbortSignal): Promise<void> {
+  try {
+    await delay(ANEW_MS, undefined, { ref: false, signal });
+    await redis.connect();
+  } catch {
+    // closed meanwhile, or a failure that ends in `end` again
+  }
 }
 
 function sentinelOptions(url: TopologyUrl): RedisOptions {
