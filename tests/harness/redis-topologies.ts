@@ -20,7 +20,8 @@ const KEEPER = `
   wait
   rm -rf "$1"`;
 
-const START_MS = 20_000;
+/** Sentinels look after replicas every 10 s, and may need a second look. */
+const SETTLED_MS = 60_000;
 
 /** A connection to a server that is killed soon must not keep Jest from exiting. */
 const CLIENT = { lazyConnect: true, disconnectTimeout: 50 };
@@ -295,7 +296,7 @@ function inSync(replica: RedisNode): Promise<void> {
 }
 
 /** Tries until `check` says yes. What it throws counts as no. */
-export async function eventually(what: string, check: () => Promise<boolean>, withinMs = START_MS): Promise<void> {
+export async function eventually(what: string, check: () => Promise<boolean>, withinMs = SETTLED_MS): Promise<void> {
   const deadline = performance.now() + withinMs;
   let cause: unknown;
   while (performance.now() < deadline) {
