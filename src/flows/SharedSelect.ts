@@ -87,7 +87,7 @@ class SharedSelect {
     return passenger;
   }
 
-  /** This statement, or its two halves: lookups of one EntityManager stay together. */
+  /** This statement, or its two halves; not parted between lookups that one EntityManager asked for in a row. */
   parts(): SharedSelect[] {
     if (this.#passengers.size < SPLIT_FROM) return [this];
     const all = [...this.#passengers];
