@@ -53,18 +53,25 @@ describe('processes with a relay each', () => {
       await using group = await start(death!, 3);
       const name = `killed ${death}`;
       await until(async () => (await group.round(() => ({ name }))).every(({ statements }) => statements === 0));
-      const roles = (await group.round(() => ({}))).map(({ status }) => status.role);
-      const active = roles.indexOf('active');
+      let active = -1;
+      await until(async () => {
+        active = (await group.round(() => ({}))).findIndex(({ status }) => status.role === 'active');
+        return active >= 0;
+      });
       await group.round((index) => (index === active ? { death } : {}));
       await psql.query('update tag set weight = 2 where name = $1', [name]);
       const survivors = async () =>
         (await group.settle(() => ({ name }))).flatMap((result) =>
           result.status === 'fulfilled' ? [result.value] : [],
         );
-      await until(async () => {
-        const alive = await survivors();
-        return alive.length === 2 && alive.every(({ weight }) => weight === 2);
-      });
+      let alive = await survivors();
+      await until(
+        async () => {
+          alive = await survivors();
+          return alive.length === 2 && alive.every(({ weight }) => weight === 2);
+        },
+        () => alive,
+      );
       await until(async () => (await psql.query('select from plus_change_log')).rowCount === 0);
       await until(async () => (await survivors()).some(({ status }) => status.role === 'active'));
       expect((await survivors()).flatMap(({ unhandled }) => unhandled)).toEqual([]);

@@ -36,7 +36,8 @@ export default defineWorker(async (init: { url: string; redisUrl: string; prefix
   await plus.start(orm);
   return {
     async round({ name, death }: Task) {
-      store.death = death;
+      // once set it stays: a later call may come before the delivery that it waits for
+      store.death ??= death;
       const status = plus.relayStatus();
       if (name === undefined) return { status, unhandled, weight: undefined, statements: 0 };
       statements.take();
