@@ -1,15 +1,6 @@
-const swc = (decorators) => [
-  '@swc/jest',
-  {
-    jsc: {
-      parser: { syntax: 'typescript', decorators: true },
-      transform: decorators,
-      target: 'es2022',
-      keepClassNames: true,
-    },
-    sourceMaps: 'inline',
-  },
-];
+import { swcOptions } from './tests/harness/swc-options.js';
+
+const swc = (decorators) => ['@swc/jest', swcOptions(decorators)];
 
 /** @type {import('jest').Config} */
 export default {
@@ -29,6 +20,6 @@ export default {
   transform: {
     // Entities in the style of TypeScript's old `experimentalDecorators`, which many projects still use.
     '/legacy/.+\\.ts$': swc({ legacyDecorator: true, decoratorMetadata: false }),
-    '\\.ts$': swc({ decoratorVersion: '2022-03' }),
+    '\\.ts$': swc(),
   },
 };

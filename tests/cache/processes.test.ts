@@ -7,6 +7,7 @@ import { startProcesses } from '../harness/processes.js';
 import { testPrefix, testRedisUrl } from '../harness/servers.js';
 import { Tag } from './support/entities.js';
 import type service from './support/service.worker.js';
+import { typescriptArgs } from '../harness/typescript-args.js';
 
 const SOFT_LOCK_MS = 6_000;
 
@@ -73,7 +74,7 @@ describe('processes that share a database and Redis', () => {
 
   it('end by themselves when their ORM is closed', async () => {
     const program = fileURLToPath(new URL('./support/leaves.fixture.ts', import.meta.url));
-    const args = ['--import', import.meta.resolve('tsx'), program, database.url, testRedisUrl()];
+    const args = [...typescriptArgs, program, database.url, testRedisUrl()];
     const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 55_000 });
     expect(stdout).toBe('closed 1\n');
   });

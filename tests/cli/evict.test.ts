@@ -130,12 +130,7 @@ it('removes all rows of an entity, and everything', async () => {
 
 it.each<[mistake: string, args: string[], message: RegExp]>([
   ['an unknown entity', ['Auther'], /There is no entity 'Auther'\. Did you mean 'Author'\?/],
-  ['an unknown property', ['Author', 'nmae=x'], /Author has no property 'nmae'\. Did you mean 'name'\?/],
-  ['no value', ['Author', 'name'], /'name' is not of the form property=value/],
-  ['a property given twice', ['Author', 'name=a', 'name=b'], /'name' is given twice/],
   ['a value of another type', ['Seat', 'row=first', 'place=2'], /'first' is no value for 'row', which takes a number/],
-  ['a number with a fraction', ['Author', 'id=1.5'], /'1.5' is no value for 'id', which takes a whole number/],
-  ['a date that is none', ['Seat', 'since=soon'], /takes a date/],
   ['an entity that is not cached', ['Plain'], /Plain is not cached: it has no cached repository/],
   ['neither entity nor --all', [], /Name an entity to evict, or use --all/],
   ['both of them', ['Author', '--all'], /Either 'evict --all', or 'evict Author'/],

@@ -21,9 +21,11 @@ export interface StoreTraits {
   readonly softLocks: boolean;
   /** Of the largest value to try. */
   readonly largeValueBytes: number;
+  /** Of random sequences, where another suite has tried the same commands. */
+  readonly share: number;
 }
 
-const DEFAULT_TRAITS: StoreTraits = { softLocks: true, largeValueBytes: 1_000_000 };
+const DEFAULT_TRAITS: StoreTraits = { softLocks: true, largeValueBytes: 1_000_000, share: 1 };
 
 /** Life of what has to last through a test. */
 const LONG = 60_000;
@@ -39,7 +41,7 @@ type State = (typeof STATES)[number];
 
 /** One suite for every store: each cell of the state table in `CacheStore.ts`, and the races that it is there for. */
 export function describeStoreContract(name: string, makeStore: MakeStore, own: Partial<StoreTraits> = {}): void {
-  const { softLocks, largeValueBytes } = { ...DEFAULT_TRAITS, ...own };
+  const { softLocks, largeValueBytes, share } = { ...DEFAULT_TRAITS, ...own };
   const states = STATES.filter((state) => softLocks || state !== 'locked');
   /** The rows of the state table whose state the store has. */
   const rows = <Row extends readonly [State, ...unknown[]]>(all: readonly Row[]): readonly Row[] =>
@@ -714,6 +716,6 @@ export function describeStoreContract(name: string, makeStore: MakeStore, own: P
       await store.close();
     });
 
-    describeStoreModel(() => makeStore(), undefined, softLocks);
+    describeStoreModel(() => makeStore(), undefined, softLocks, share);
   });
 }

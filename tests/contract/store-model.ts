@@ -286,16 +286,17 @@ const EVERY_KEY = Array.from({ length: KEYS }, (_, at) => at);
 
 /**
  * Random sequences of operations give the same answers as the model. `afterRun` may look at what they left. Without
- * `softLocks`, a lock is an evict, and so is a release.
+ * `softLocks`, a lock is an evict, and so is a release. `share` of the sequences are tried.
  */
 export function describeStoreModel(
   makeStore: MakeStore,
   afterRun?: (subject: StoreUnderTest) => Promise<void>,
   softLocks = true,
+  share = 1,
 ): void {
   it.each([
-    ['while nothing ends', false, 300],
-    ['while things end', true, 40],
+    ['while nothing ends', false, 300 * share],
+    ['while things end', true, 40 * share],
   ])('does as the state table says, %s', async (_, withTime, numRuns) => {
     let lastRun: Promise<void> = Promise.resolve();
     let isOver = false;

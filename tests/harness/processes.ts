@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type FromWorker, type ToWorker, WORKER_VARIABLE, type WorkerDefinition } from './worker.js';
+import { typescriptArgs } from './typescript-args.js';
 
 /** Between the message and the start of a round: long enough for the message to reach every process. */
 const LEAD_MS = 20;
@@ -80,7 +81,7 @@ class WorkerProcess {
 
   constructor(file: URL) {
     this.#child = fork(fileURLToPath(file), {
-      execArgv: ['--import', import.meta.resolve('tsx')],
+      execArgv: [...typescriptArgs],
       env: { ...process.env, [WORKER_VARIABLE]: '1' },
       // Structured clone instead of JSON: dates and bigints arrive as such. (They are made outside Jest's sandbox:
       // compare them with `toEqual`; `instanceof` and `toStrictEqual` say no.)

@@ -2,10 +2,12 @@ import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline/promises';
+import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { Client } from 'pg';
 import { databasePrefix, redisPrefix } from './names.js';
+import { typescriptArgs } from './typescript-args.js';
 
 interface ServerAddress {
   url: string;
@@ -56,7 +58,7 @@ export interface ServerChoice {
  * ```
  */
 export async function startServers(choice: ServerChoice): Promise<RunningServers> {
-  const args = ['--import', import.meta.resolve('tsx'), fileURLToPath(new URL('keeper/main.ts', import.meta.url))];
+  const args = [...typescriptArgs, fileURLToPath(new URL('keeper/main.ts', import.meta.url))];
   if (choice.postgres) args.push('--postgres');
   if (typeof choice.postgres === 'object' && choice.postgres.durable) args.push('--postgresDurable');
   if (choice.redis) args.push('--redis');
@@ -137,6 +139,8 @@ export async function startTestRun(): Promise<RunningServers> {
     folder: servers.folder,
   };
   process.env[RUN_VARIABLE] = JSON.stringify(run);
+  // many of the processes that tests start load the same modules
+  process.env['NODE_COMPILE_CACHE'] ??= join(servers.folder, 'compile-cache');
   return servers;
 }
 
@@ -165,7 +169,7 @@ export async function createDatabase(name = 'db'): Promise<string> {
   databases += 1;
   const label = name.replaceAll(/\W+/g, '_').slice(0, 16);
   const database = `${databasePrefix(testRun().runId)}${fileId}_${databases}_${label}`;
-  await onServer((client) => client.query(`create database ${client.escapeIdentifier(database)} template template0`));
+  await onServer((client) => client.query(`create database ${client.escapeIdentifier(database)} template template0 strategy file_copy`));
   const url = new URL(testRun().postgresUrl);
   url.pathname = `/${database}`;
   return url.href;

@@ -40,7 +40,7 @@ const SPIN_MS = 3;
  * });
  * ```
  *
- * tsx emits no metadata for decorators, so entities are made with `defineEntity`.
+ * Its entities are made with `defineEntity`.
  */
 export function defineWorker<Init, Input, Output>(
   start: WorkerDefinition<Init, Input, Output>['start'],

@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Report } from './explore.js';
 import { sound } from './scenarios.js';
+import { typescriptArgs } from '../harness/typescript-args.js';
 
 type Line = Omit<Report, 'interleavings'> & { readonly name: string; readonly interleavings: string };
 
@@ -12,7 +13,7 @@ describe('every order of single steps, over the memory store', () => {
 
   beforeAll(async () => {
     const program = fileURLToPath(new URL('./memory.fixture.ts', import.meta.url));
-    const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), program], {
+    const child = spawn(process.execPath, [...typescriptArgs, program], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     const ended = once(child, 'exit');

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { changeLogUp, triggersUp } from '../../src/migrations.js';
 import { createDatabase, rawClient } from '../harness/servers.js';
 import { takeLog } from './support/log.js';
+import { typescriptArgs } from '../harness/typescript-args.js';
 
 const DATABASE = [
   `create table tag (id int primary key, name text, n int)`,
@@ -20,7 +21,7 @@ const DATABASE = [
 /** What pg_dump writes of a database: in a process of its own, since it leaves something open. */
 async function dumpOf(statements: readonly string[]): Promise<string> {
   const script = fileURLToPath(new URL('support/pg-dump.worker.ts', import.meta.url));
-  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), script], {
+  const child = spawn(process.execPath, [...typescriptArgs, script], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const ended = once(child, 'close');

@@ -13,6 +13,7 @@ import { RedisStore } from '../../src/stores/redis/RedisStore.js';
 import { type RunningServers, startServers } from '../harness/servers.js';
 import { stopProcess } from '../harness/stop-process.js';
 import { type Link, TcpProxy } from '../harness/tcp-proxy.js';
+import { typescriptArgs } from '../harness/typescript-args.js';
 
 const LONG = 60_000;
 /** For tests of its bound. */
@@ -497,7 +498,7 @@ describe('its connections', () => {
 
   it('let the process exit by itself, also those that lead nowhere any more', async () => {
     const fixture = fileURLToPath(new URL('./exit.fixture.ts', import.meta.url));
-    const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), fixture, url], { stdio: 'pipe' });
+    const child = spawn(process.execPath, [...typescriptArgs, fixture, url], { stdio: 'pipe' });
     let output = '';
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += String(chunk)));
     const closed = once(child, 'close');

@@ -6,6 +6,7 @@ import { withPlusRepo, type CommitMessage, type LookupMessage, type StoreMessage
 import { newStatistics, sumStatistics } from '../../src/observability/statistics.js';
 import { Tag } from '../cache/support/entities.js';
 import { startCluster } from '../cache/support/cluster.js';
+import { typescriptArgs } from '../harness/typescript-args.js';
 
 const Other = withPlusRepo(
   defineEntity({ name: 'Other', properties: { id: p.integer().primary(), name: p.string().unique() } }),
@@ -213,7 +214,7 @@ describe('the channels', () => {
       console.log('published');
       setTimeout(() => console.log(thrown.join()), 10);
     `;
-    const args = ['--import', import.meta.resolve('tsx'), '--input-type=module', '--eval', program];
+    const args = [...typescriptArgs, '--input-type=module', '--eval', program];
     const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 20_000 });
     expect(stdout).toBe('published\nfrom lookup,from commit,from store\n');
     expect(channel('mikro-orm-plus:lookup').hasSubscribers).toBe(false);

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { createTestOrm, type TestOrm } from '../harness/orm.js';
 import { rawClient, startServers, type RunningServers } from '../harness/servers.js';
 import { Item, type LoadReport } from './load.entity.js';
+import { typescriptArgs } from '../harness/typescript-args.js';
 
 const CALLERS = 64;
 /** `LOAD_SECONDS=1800 npm test -- load` is the long run; CI has one of 60 s beside this. */
@@ -44,8 +45,7 @@ beforeAll(
       process.execPath,
       [
         '--expose-gc',
-        '--import',
-        import.meta.resolve('tsx'),
+        ...typescriptArgs,
         fileURLToPath(new URL('./load.worker.ts', import.meta.url)),
         url.href,
         servers.redis!.url,

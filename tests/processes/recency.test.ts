@@ -13,7 +13,7 @@ import { print, problemsOf } from './recency/report.js';
 
 /** `CHECKER_SECONDS=60 npm test -- recency` runs each seed for longer; `CHECKER_SEEDS=7,8` runs others. */
 const SECONDS = Number(process.env['CHECKER_SECONDS'] ?? 5);
-const SEEDS = (process.env['CHECKER_SEEDS'] ?? '1,2').split(',').map(Number);
+const SEEDS = (process.env['CHECKER_SEEDS'] ?? '1').split(',').map(Number);
 /** Most of it is for busy machines. */
 const TIME_LIMIT = SECONDS * 1_000 + 300_000;
 

@@ -10,6 +10,7 @@ import type { MemcachedConnection } from '../../src/stores/memcached/servers.js'
 import { describeStoreContract } from '../contract/store-contract.js';
 import { type RunningServers, startServers } from '../harness/servers.js';
 import { stopProcess } from '../harness/stop-process.js';
+import { typescriptArgs } from '../harness/typescript-args.js';
 
 const LONG = 60_000;
 
@@ -510,7 +511,7 @@ describe('MemcachedStore and its servers', () => {
       const store = openMemcachedStore(${JSON.stringify(url)});
       await store.readMany(['app:tag:1'], { leaseMs: 1000 });
       await store.close();`;
-    const args = ['--import', import.meta.resolve('tsx'), '--input-type=module', '--eval', code];
+    const args = [...typescriptArgs, '--input-type=module', '--eval', code];
     const child = spawn(process.execPath, args, { stdio: 'inherit' });
     const killed = setTimeout(() => child.kill('SIGKILL'), 50_000);
     expect(await once(child, 'exit')).toEqual([0, null]);

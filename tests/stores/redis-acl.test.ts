@@ -11,6 +11,8 @@ import { describeStoreContract } from '../contract/store-contract.js';
 import { type RedisCluster, type RedisNode, RedisServers, startRedisCluster } from '../harness/redis-topologies.js';
 
 const LONG = 60_000;
+/** The rights that sequences of commands need are those of their commands. */
+const FEW = { share: 0.1 };
 
 /** The rule that docs/operations.md gives, as the arguments of `ACL`. */
 async function documentedRule(kind: string): Promise<string[]> {
@@ -54,10 +56,14 @@ describe('one server, with the documented rights', () => {
     await servers?.[Symbol.asyncDispose]();
   });
 
-  describeStoreContract('RedisStore', async () => {
-    const flush = async () => void (await node.client.flushall());
-    return { store: new RedisStore(client), prefix: nextPrefix(), loseEverything: flush, dispose: flush };
-  });
+  describeStoreContract(
+    'RedisStore',
+    async () => {
+      const flush = async () => void (await node.client.flushall());
+      return { store: new RedisStore(client), prefix: nextPrefix(), loseEverything: flush, dispose: flush };
+    },
+    FEW,
+  );
 
   it('a store opened by URL works', async () => {
     const store = openStore(`redis://cache:password@${node.address}`);
@@ -161,12 +167,16 @@ describe('a cluster, with the documented rights', () => {
     await cluster?.[Symbol.asyncDispose]();
   });
 
-  describeStoreContract('RedisClusterStore', async () => {
-    const flush = async () => {
-      await Promise.all(cluster.primaries.map((node) => node.client.flushall()));
-    };
-    return { store: new RedisClusterStore(client), prefix: nextPrefix(), loseEverything: flush, dispose: flush };
-  });
+  describeStoreContract(
+    'RedisClusterStore',
+    async () => {
+      const flush = async () => {
+        await Promise.all(cluster.primaries.map((node) => node.client.flushall()));
+      };
+      return { store: new RedisClusterStore(client), prefix: nextPrefix(), loseEverything: flush, dispose: flush };
+    },
+    FEW,
+  );
 
   /** Reads by a store opened by URL, also while a slot moves. Rejects unless everything works. */
   async function readWhileSlotMoves(): Promise<void> {

@@ -10,6 +10,7 @@ import { createChangeLog, watch } from './support/change-log.js';
 import type relayWorker from './support/relay.worker.js';
 import type { Death } from './support/relay.worker.js';
 import { until } from './support/services.js';
+import { typescriptArgs } from '../../harness/typescript-args.js';
 
 describe('processes with a relay each', () => {
   let database: TestOrm;
@@ -80,7 +81,7 @@ describe('processes with a relay each', () => {
 
   it.each(['closes', 'forgets'])('end by themselves when the application %s', async (how) => {
     const program = fileURLToPath(new URL('./support/leaves.fixture.ts', import.meta.url));
-    const args = ['--import', import.meta.resolve('tsx'), program, database.url, how];
+    const args = [...typescriptArgs, program, database.url, how];
     const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 40_000 });
     expect(stdout).toBe(how === 'closes' ? 'active\nstopped\n' : 'active\n');
   });

@@ -8,6 +8,7 @@ import { TcpProxy } from '../../harness/tcp-proxy.js';
 import type { Acknowledger } from './judge.js';
 import { dueAfter, type Span } from './make-up.js';
 import { nowUp, type Order, type Role, type WorkerEvent, type WorkerSetup } from './protocol.js';
+import { typescriptArgs } from '../../harness/typescript-args.js';
 
 /** One life of a worker's process. */
 export class Incarnation implements Acknowledger {
@@ -67,7 +68,7 @@ export class Member {
   ): Promise<void> {
     this.#lives += 1;
     const child = fork(fileURLToPath(new URL('./checker.worker.ts', import.meta.url)), {
-      execArgv: ['--import', import.meta.resolve('tsx')],
+      execArgv: [...typescriptArgs],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     const name = this.#lives > 1 ? `${this.name}.${this.#lives}` : this.name;
