@@ -30,7 +30,9 @@ afterAll(async () => {
 
 const portOf = (ofUrl: string) => Number(new URL(ofUrl).port);
 
-const nodeFor = (ofUrl: string) => new MemcacheNode('127.0.0.1', portOf(ofUrl), { timeout: LONG });
+/** Its connection ends by itself when nothing was asked for so long. */
+const IDLE_MS = 600_000;
+const nodeFor = (ofUrl: string) => new MemcacheNode('127.0.0.1', portOf(ofUrl), { timeout: IDLE_MS });
 
 async function connect(to: string): Promise<MemcacheNode> {
   const node = nodeFor(to);
