@@ -26,7 +26,8 @@ describe('every order of single steps, over the memory store', () => {
     } finally {
       child.kill('SIGKILL');
     }
-  });
+    // half a minute of one core, of which a busy machine may give little
+  }, 900_000);
 
   it.each(Object.keys(sound))('%s', (name) => {
     expect(reports.get(name)!.violation).toBeUndefined();
