@@ -69,13 +69,18 @@ export class GuardedStore {
   }
 
   /** As the store's `readMany`; all misses when the store doesn't answer, or isn't to be believed for an entry. */
-  async readMany(entries: readonly LockEntry[], options?: ReadOptions): Promise<ReadResult[]> {
+  async readMany(entries: readonly LockEntry[], options?: ReadOptions): Promise<readonly ReadResult[]> {
     const asked = this.#bypassesNone() ? entries : entries.filter((entry) => !this.isBypassed(entry));
     if (asked.length === 0) return entries.map(() => ({ kind: 'miss' }));
     const keys = asked.map(({ key }) => key);
-    const results = await this.#try(() => this.#reader(options?.leaseMs)(keys));
-    if (!results) return entries.map(() => ({ kind: 'miss' }));
-    if (asked === entries && this.#bypassesNone()) return [...results];
+    let results: readonly ReadResult[];
+    try {
+      results = await this.#reader(options?.leaseMs)(keys);
+    } catch (error) {
+      if (error instanceof ConfigurationError) throw error;
+      return entries.map(() => ({ kind: 'miss' }));
+    }
+    if (asked === entries && this.#bypassesNone()) return results;
     const byKey = new Map(asked.map(({ key }, index) => [key, results[index]!]));
     // asked again: a write of this process may have failed to reach the store while the read was under way
     return entries.map((entry) =>
@@ -232,11 +237,12 @@ export class GuardedStore {
   ): Promise<T> {
     const isDown = this.#isDown;
     if (isDown && !evenIfDown) throw new Error('The store has failed before, and has not answered since.');
-    const attempt = (): Promise<T> => within(limitMs, send);
     try {
-      return await (isDown ? attempt() : this.#circuit.execute(attempt));
+      return await within(limitMs, send);
     } catch (error) {
       if (error instanceof ConfigurationError) throw error;
+      // success has nothing to tell the circuit, as the first failure opens it
+      if (!isDown && !this.#isDown) await this.#circuit.execute(() => Promise.reject(error as Error)).catch(() => {});
       this.#scheduleRetry();
       this.#options.onFailure();
       publish('store', { store: this.alias, operation, error });

@@ -77,7 +77,7 @@ export class MemoryStore implements CacheStore {
   async readMany(keys: readonly string[], options: ReadOptions = {}): Promise<ReadResult[]> {
     const leaseMs = options.leaseMs === undefined ? undefined : milliseconds('leaseMs', options.leaseMs);
     const now = performance.now();
-    const token = this.#nextNonce();
+    let token: string | undefined;
     return keys.map((key): ReadResult => {
       const entry = this.#entryAt(key, now);
       if (entry?.kind === 'value') {
@@ -86,10 +86,12 @@ export class MemoryStore implements CacheStore {
       if (leaseMs === undefined || this.#lockAt(key, now)) {
         return { kind: 'miss' };
       }
+      if (entry !== undefined && entry.token !== token) {
+        return { kind: 'miss' };
+      }
+      token ??= this.#nextNonce();
       if (entry === undefined) {
         this.#entries.set(key, { kind: 'leased', token, expiresAt: now + leaseMs });
-      } else if (entry.token !== token) {
-        return { kind: 'miss' };
       }
       return { kind: 'leased', token };
     });

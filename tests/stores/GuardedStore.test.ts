@@ -214,6 +214,33 @@ describe('a guarded store', () => {
     expect(failures).toBe(0);
   });
 
+  it('opens its circuit once for all operations that fail together, and tells each failure', async () => {
+    const told: boolean[] = [];
+    const options = { timeoutMs: TIMEOUT_MS, owned: false, onFailure: () => void (failures += 1) };
+    const store = new GuardedStore('shaky', controlled, { ...options, onCircuit: (isOpen) => void told.push(isOpen) });
+    controlled.fail();
+    const results = await Promise.all([1, 2, 3].map((id) => store.readMany([entry(id)], { leaseMs: id * 1_000 })));
+    expect(results).toEqual([1, 2, 3].map(() => [{ kind: 'miss' }]));
+    expect([failures, told]).toEqual([3, [true]]);
+    controlled.heal();
+    await until(async () => told.length > 1);
+    expect(told).toEqual([true, false]);
+    await store.close();
+  });
+
+  it('takes a store that throws at once for one that fails', async () => {
+    const throwing = Object.assign(new MemoryStore(), {
+      readMany: () => {
+        throw new Error('not ready');
+      },
+    });
+    const onFailure = (): void => void (failures += 1);
+    const store = new GuardedStore('throwing', throwing, { timeoutMs: TIMEOUT_MS, owned: false, onFailure });
+    await expect(store.readMany([entry(1)])).resolves.toEqual([{ kind: 'miss' }]);
+    expect(failures).toBe(1);
+    await store.close();
+  });
+
   it('blames the store for nothing when it was this process that had no time', async () => {
     const server = createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
