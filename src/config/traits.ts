@@ -9,7 +9,7 @@ export function mark(repository: { prototype: object }, trait: symbol): void {
 }
 
 export function hasTrait(repository: object, trait: symbol): boolean {
-  return Reflect.get(repository, trait) === true;
+  return (repository as Record<symbol, unknown>)[trait] === true;
 }
 
 const ownCreateEntity = new WeakSet<object>();

@@ -16,7 +16,7 @@ export function reportLookups(call: Call, batch: Batch, startedAt: number): void
   tellProgress(call, batch);
   const heard = isHeard('lookup');
   if (!call.statistics && !heard) return;
-  const duration = performance.now() - startedAt;
+  const duration = heard ? performance.now() - startedAt : 0;
   for (const { answer } of batch.entries) {
     if (!answer) continue;
     const { servedBy, created, updated, raceLost } = answer;

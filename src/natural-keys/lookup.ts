@@ -11,7 +11,8 @@ import {
 } from '@mikro-orm/core';
 import { LookupError } from '../errors.js';
 import { isInlineEmbedded, isToMany, isToOne, type Meta, type Prop } from '../orm/metadata.js';
-import { canonical, sequence, sequenceOf } from '../orm/canonical.js';
+import { canonical, isSame, sequence, sequenceOf } from '../orm/canonical.js';
+import type { LookupPlan } from './plan.js';
 import { printLookup } from './print.js';
 
 /** One part of a lookup: a property with columns of its own, and the value to compare with, in database form. */
@@ -55,6 +56,8 @@ export class Lookup {
   readonly parts: readonly LookupPart[];
   /** Names the set of properties, and which of them are null: lookups of one shape share a plan. */
   readonly shape: string;
+  /** Its plan, once it was asked for. */
+  plan: LookupPlan | undefined;
   #values: string | undefined;
 
   constructor(meta: Meta, where: Readonly<Record<string, unknown>>, parts: readonly LookupPart[]) {
@@ -279,6 +282,11 @@ class LookupParser {
       cause,
     });
   }
+}
+
+/** Whether a row has the values of a lookup (in database form), by the same measure as {@link keyText}. */
+export function isNamedBy(lookup: Lookup, valueOf: (prop: Prop) => unknown): boolean {
+  return lookup.parts.every(({ prop, value }) => isSame(valueOf(prop), value));
 }
 
 /** The values of a lookup as text, or those of a row's data (in database form) for the same properties. */

@@ -17,6 +17,10 @@ const plans = new WeakMap<Meta, Map<string, LookupPlan>>();
 
 /** The plan for a lookup, found from metadata once per entity and shape. */
 export function planFor(driver: AbstractSqlDriver, lookup: Lookup): LookupPlan {
+  return (lookup.plan ??= findPlan(driver, lookup));
+}
+
+function findPlan(driver: AbstractSqlDriver, lookup: Lookup): LookupPlan {
   let ofEntity = plans.get(lookup.meta);
   if (!ofEntity) plans.set(lookup.meta, (ofEntity = new Map()));
   let plan = ofEntity.get(lookup.shape);

@@ -21,6 +21,11 @@ export function canonical(value: unknown): string {
   return `s${(value as string | number | bigint | boolean).toString()}`;
 }
 
+/** Whether two values have the same {@link canonical} text. */
+export function isSame(left: unknown, right: unknown): boolean {
+  return left === right || canonical(left) === canonical(right);
+}
+
 /** Joins texts so that no two different lists give the same text: each is preceded by its length. */
 export function sequence(texts: readonly string[]): string {
   let joined = '';

@@ -1,5 +1,5 @@
 import { Utils, type EntityName } from '@mikro-orm/core';
-import type { AbstractSqlDriver, EntityManager } from '@mikro-orm/postgresql';
+import type { EntityManager } from '@mikro-orm/postgresql';
 import { ConfigurationError, LookupError } from '../errors.js';
 import type { Call, CallOptions, CreateEntity, Data } from '../flows/call.js';
 import { parseLookup, type Lookup } from '../natural-keys/lookup.js';
@@ -32,12 +32,14 @@ const optionNames = new Set([
   'onProgress',
 ]);
 
+const noOptions = Object.freeze({});
+
 /** Resolves who asks, for what entity and how: once, at the border. */
-export function openCall(repository: PlusRepository, options: object = {}): Call {
+export function openCall(repository: PlusRepository, options: CallOptions = noOptions): Call {
   const { entityName } = repository as unknown as Internals;
   const given = repository.getEntityManager() as EntityManager;
   const meta = given.getMetadata().get(entityName) as unknown as Meta;
-  checkOptions(meta, options);
+  if (options !== noOptions) checkOptions(meta, options);
   const em = resolveContext(given, meta);
   if (isTablePerType(meta) || meta.virtual) {
     const kind = meta.virtual ? 'a virtual entity' : 'spread over several tables (table-per-type inheritance)';
@@ -46,21 +48,20 @@ export function openCall(repository: PlusRepository, options: object = {}): Call
       { entity: meta.className },
     );
   }
-  const driver = em.getDriver() as AbstractSqlDriver;
-  const schema = (options as CallOptions).schema ?? em.schema;
   const service = PlusSubscriber.of(em);
-  const call = {
+  const isCached = hasTrait(repository, CACHED);
+  if (isCached && !service) throw withoutSubscriber(meta);
+  const schema = options.schema ?? em.schema;
+  return {
     em,
     meta,
-    target: { driver, meta, schema },
-    options: options as CallOptions,
+    target: { driver: em.getDriver(), meta, schema },
+    options,
     atomic: !hasTrait(repository, NON_ATOMIC),
     createEntity: createEntityOf(repository as unknown as Internals),
+    cache: isCached ? service!.openSession(em, meta, schema, options) : undefined,
     statistics: service?.countersOf(meta),
   };
-  if (!hasTrait(repository, CACHED)) return { ...call, cache: undefined };
-  if (!service) throw withoutSubscriber(meta);
-  return { ...call, cache: service.openSession(em, meta, schema, call.options) };
 }
 
 export function lookupOf(call: Call, where: unknown): Lookup {

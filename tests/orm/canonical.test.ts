@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { canonical, sequence } from '../../src/orm/canonical.js';
+import { canonical, isSame, sequence } from '../../src/orm/canonical.js';
 
 /** Values as the driver and MikroORM's comparator have them, of one kind of column each. */
 const value = fc.letrec((tie) => ({
@@ -32,6 +32,17 @@ describe('canonical text', () => {
     fc.assert(
       fc.property(value, value, (left, right) => {
         expect(canonical(left) === canonical(right)).toBe(JSON.stringify(spell(left)) === JSON.stringify(spell(right)));
+      }),
+      { numRuns: 2_000, seed: 7 },
+    );
+  });
+
+  it('tells whether values are the same', () => {
+    const scalar = fc.oneof(fc.constantFrom(null, undefined, 1, '1', 1n, true, 'true', Number.NaN, 'n', ''), value);
+    fc.assert(
+      fc.property(scalar, scalar, (left, right) => {
+        expect(isSame(left, right)).toBe(canonical(left) === canonical(right));
+        expect(isSame(left, left)).toBe(true);
       }),
       { numRuns: 2_000, seed: 7 },
     );
