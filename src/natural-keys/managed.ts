@@ -1,5 +1,5 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { keyText, type Lookup } from './lookup.js';
+import { isNamedBy, keyText, type Lookup } from './lookup.js';
 import { entitySchema, isManaged, metaOf, storedData } from '../orm/entities.js';
 import type { Meta } from '../orm/metadata.js';
 import { isUndone } from '../orm/unit.js';
@@ -30,7 +30,7 @@ interface Indexed {
 export function findManaged(em: EntityManager, lookup: Lookup, schema: string | undefined): object | undefined {
   const store = em.getUnitOfWork(false).getIdentityMap().getStore(lookup.meta.root);
   if (store.size === 0) return undefined;
-  const index = indexFor(em, lookup, schema);
+  const index = findIndex(em, lookup, schema) ?? addIndex(em, lookup, schema);
   if (index.seen !== store.size) scan(index, store.values(), lookup, em, schema);
   index.seen = store.size;
   const entity = index.entities.get(lookup.values);
@@ -41,9 +41,13 @@ export function findManaged(em: EntityManager, lookup: Lookup, schema: string | 
   return entity && matches(entity, lookup, em, schema) && isManaged(em, entity) ? entity : undefined;
 }
 
-/** Tells the index of an entity that was just brought into the identity map for `lookup`. */
+/**
+ * Tells the index, if there is one, of an entity that was just brought into the identity map for `lookup`. Most
+ * EntityManagers are asked once: the first search after that makes the index.
+ */
 export function noteManaged(em: EntityManager, lookup: Lookup, schema: string | undefined, entity: object): void {
-  const index = indexFor(em, lookup, schema);
+  const index = findIndex(em, lookup, schema);
+  if (!index) return;
   const { size } = em.getUnitOfWork(false).getIdentityMap().getStore(lookup.meta.root);
   if (index.seen === size - 1) index.seen = size;
   // the entity counts under the key that it has now: an update may have renamed it
@@ -55,21 +59,22 @@ export function noteManyManaged(em: EntityManager, meta: Meta): void {
   for (const index of (em as Indexed)[INDEXES] ?? []) if (index.root === meta.root) index.seen = -1;
 }
 
-function indexFor(em: EntityManager, { meta, parts }: Lookup, schema: string | undefined): Index {
-  const ofManager = ((em as Indexed)[INDEXES] ??= []);
+function addIndex(em: EntityManager, { meta, parts }: Lookup, schema: string | undefined): Index {
+  const names = parts.map(({ prop }) => prop.name);
+  const index: Index = { root: meta.root, schema, names, entities: new Map(), seen: 0 };
+  ((em as Indexed)[INDEXES] ??= []).push(index);
+  return index;
+}
+
+function findIndex(em: EntityManager, { meta, parts }: Lookup, schema: string | undefined): Index | undefined {
   // there are few: as many as a unit of work has ways to look its entities up
-  let index = ofManager.find(
+  return (em as Indexed)[INDEXES]?.find(
     ({ root, schema: ofSchema, names }) =>
       root === meta.root &&
       ofSchema === schema &&
       names.length === parts.length &&
       names.every((name, at) => name === parts[at]!.prop.name),
   );
-  if (!index) {
-    index = { root: meta.root, schema, names: parts.map(({ prop }) => prop.name), entities: new Map(), seen: 0 };
-    ofManager.push(index);
-  }
-  return index;
 }
 
 function scan(
@@ -90,7 +95,7 @@ function matches(entity: object, lookup: Lookup, em: EntityManager, schema: stri
   const data = storedData(entity);
   return (
     data !== undefined &&
-    keyText(lookup, data) === lookup.values &&
+    isNamedBy(lookup, ({ name }) => data[name]) &&
     isOfClass(entity, lookup.meta) &&
     isOfSchema(entity, lookup.meta, em, schema)
   );

@@ -89,6 +89,23 @@ describe('a managed entity', () => {
     expect(a).not.toBe(b);
   });
 
+  it('is found without a statement by each of its keys, however it came there', async () => {
+    const { em, repository, tag } = await open();
+    const b = await em.findOneOrFail(Tag, { name: 'b' });
+    db.statements.take();
+    for (const where of [{ name: 'b' }, { name: 'b', weight: 0 }, { id: b.id }]) {
+      await expect(repository.getOrCreate(where)).resolves.toEqual([b, false]);
+    }
+    await expect(repository.getOrCreate({ name: 'a' })).resolves.toEqual([tag, false]);
+    expect(db.statements.take()).toEqual([]);
+    const [c] = await repository.getOrCreate({ name: 'c' });
+    db.statements.take();
+    for (const where of [{ name: 'c' }, { id: c.id }, { name: 'c', weight: 0 }]) {
+      await expect(repository.getOrCreate(where)).resolves.toEqual([c, false]);
+    }
+    expect(db.statements.take()).toEqual([]);
+  });
+
   it('that is only a reference is loaded', async () => {
     const { tag } = await open();
     const em = db.orm.em.fork();
