@@ -210,14 +210,14 @@ export class PlusSubscriber implements EventSubscriber {
   ): CacheSession | undefined {
     const region = this.#regionOf(em, meta);
     if (!region) return undefined;
-    const refresh = options.refresh === true;
     return new LookupCache({
       em,
       meta,
       schema,
-      refresh,
       region,
       hints: this.#regions.hints,
+      inTransaction: em.isInTransaction(),
+      refresh: options.refresh === true,
       records: this.#records,
       ownUpserts: this.#ownUpserts,
     });

@@ -2,7 +2,7 @@ import type { ChangeSet } from '@mikro-orm/core';
 import type { Lookup } from '../natural-keys/lookup.js';
 import { canonical, sequence } from '../orm/canonical.js';
 import type { EntityManager, Row } from '../orm/context.js';
-import { comparableData, mapRow, metaOf, primaryKeyValues } from '../orm/entities.js';
+import { comparableValue, mapRow, metaOf, primaryKeyValues } from '../orm/entities.js';
 import type { Meta } from '../orm/metadata.js';
 
 /*
@@ -29,12 +29,10 @@ export function originalKeyText(changeSet: ChangeSet<object> | undefined): strin
 
 /** The primary key of a raw row. */
 export function rowKeyText(em: EntityManager, meta: Meta, row: Row): string | undefined {
-  const props = meta.root.getPrimaryProps();
-  const parts = props.map((prop) => ({ prop }));
-  const data = comparableData(em, parts, mapRow(em, meta, row));
+  const data = mapRow(em, meta, row);
   return completeKeyText(
     meta,
-    props.map(({ name }) => data[name]),
+    meta.root.getPrimaryProps().map((prop) => comparableValue(em, prop, data)),
   );
 }
 

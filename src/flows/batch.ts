@@ -27,6 +27,18 @@ export interface Answer {
 
 type GivenAnswer = Pick<Answer, 'entity' | 'servedBy'> & Partial<Answer>;
 
+/** What a call knows about one of its lookups in the cache. */
+export interface Trail {
+  /** Whether the lookup has an entry of its own, since it isn't the primary key itself. */
+  readonly isIndirect: boolean;
+  hintToken: string | undefined;
+  /** Whether the lookup's own entry named a row, right or wrong. */
+  hinted: boolean;
+  /** Key of the row's entry, as the hint or the lookup names it. */
+  objectKey: string | undefined;
+  objectToken: string | undefined;
+}
+
 /** One distinct lookup of a call. */
 export class Entry {
   readonly lookup: Lookup;
@@ -34,6 +46,8 @@ export class Entry {
   answer: Answer | undefined;
   /** The row that the database has for it, until its entity is made and it is answered. */
   sighted: Row | undefined;
+  /** What the cache was asked about it, once it was. */
+  trail: Trail | undefined;
   /** Whether its unique key belongs to a row that differs in the rest of the lookup. */
   isTaken = false;
 

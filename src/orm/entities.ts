@@ -181,20 +181,14 @@ export function isOfKind(meta: Meta, data: Readonly<Data>): boolean {
   return kinds === undefined || kinds.map(String).includes(String(data[meta.root.discriminatorColumn!]));
 }
 
-/** A row's data with the values of custom types in the form that a lookup has them in. */
-export function comparableData(em: EntityManager, parts: readonly { readonly prop: Prop }[], data: Data): Data {
+/** A value of a row's data, those of custom types in the form that a lookup has them in. */
+export function comparableValue(em: EntityManager, prop: Prop, data: Readonly<Data>): unknown {
+  const value = data[prop.name] ?? null;
+  const type = prop.customType;
+  if (!type || value === null || prop.targetMeta) return value;
   const platform = em.getPlatform();
-  const result: Data = {};
-  for (const { prop } of parts) {
-    const value = data[prop.name] ?? null;
-    const type = prop.customType;
-    const converted = type && value !== null && !prop.targetMeta ? type.convertToJSValue(value, platform) : value;
-    result[prop.name] =
-      type && value !== null && !prop.targetMeta
-        ? type.convertToDatabaseValue(converted, platform, { fromQuery: true, key: prop.name, mode: 'query' })
-        : converted;
-  }
-  return result;
+  const converted = type.convertToJSValue(value, platform);
+  return type.convertToDatabaseValue(converted, platform, { fromQuery: true, key: prop.name, mode: 'query' });
 }
 
 /** The metadata of an entity's own class. */
