@@ -11,10 +11,12 @@ import { canonical, sequenceOf } from '../orm/canonical.js';
 import { columnsOf, isSqlFragment, type Column, type Sql } from '../orm/statement.js';
 import type { Lookup } from '../natural-keys/lookup.js';
 import type { UniqueKey } from '../natural-keys/unique-keys.js';
-import { insertRows, insertShared } from '../sql/insert.js';
-import { ORDINAL } from '../sql/select.js';
+import type { ByValue } from '../sql/by-value.js';
+import { insertRows } from '../sql/insert.js';
+import { insertShared } from '../sql/insert-shared.js';
 import type { Target } from '../sql/parts.js';
 import type { Call } from './call.js';
+import { keyReader, placeStrays } from './stray-rows.js';
 
 /** Most rows of one shared statement; the next ones get another. */
 const MOST = 500;
@@ -45,6 +47,9 @@ interface Passenger {
   readonly resolve: (row: Row | undefined) => void;
   readonly reject: (error: unknown) => void;
 }
+
+/** The unique keys whose values came back in another form than they were sent in. */
+const inexact = new WeakSet<UniqueKey>();
 
 /** The statements that wait for the end of this turn of the event loop, by unique key. */
 const boarding = new Map<UniqueKey, SharedInsert[]>();
@@ -104,7 +109,7 @@ class SharedInsert {
       // for one key, everybody here has waited as long as each would have waited alone
       const isOfOne = isOfStatement(error)
         ? !(first.size === 1 && isOfWaiting(error))
-        : isUnwritable(this.#em, () => this.#statement(distinct));
+        : isUnwritable(this.#em, () => this.#statement(distinct).statement);
       if (isOfOne) this.#sendEachAlone();
       else for (const passenger of passengers) passenger.reject(error);
     }
@@ -124,34 +129,48 @@ class SharedInsert {
   }
 
   async #sendTogether(all: readonly Passenger[], distinct: readonly Passenger[]): Promise<void> {
-    const rows = await runShared(this.#em, this.#statement(distinct));
-    const primaryKey = this.#target.meta.root.getPrimaryProps().flatMap(({ fieldNames }) => fieldNames);
-    const created = new Set<string>();
-    for (const row of rows.toSorted((left, right) => Number(left[ORDINAL]) - Number(right[ORDINAL]))) {
+    const { statement, indexOf } = this.#statement(distinct);
+    const send = (each: Sql): Promise<Row[]> => runShared(this.#em, each);
+    const inserted = new Map<number, Row>();
+    const strays: Row[] = [];
+    for (const row of await send(statement)) {
+      const index = indexOf(row);
+      if (index === undefined) strays.push(row);
+      else inserted.set(index, row);
+    }
+    if (strays.length > 0) {
+      inexact.add(this.#key);
+      const lookups = distinct.map(({ row }) => row.lookup);
+      for (const [index, row] of await placeStrays(send, this.#target, lookups, strays)) inserted.set(index, row);
+    }
+    const keyOf = keyReader(this.#target);
+    const created = new Set<unknown>();
+    for (const [index, passenger] of distinct.entries()) {
+      const row = inserted.get(index);
       // two notations of one key: both match the row, and the first has made it
-      const id = sequenceOf(primaryKey, (column) => canonical(row[column]));
-      if (created.size === created.add(id).size) continue;
-      distinct[Number(row[ORDINAL]) - 1]!.resolve(row);
+      if (row && created.size !== created.add(keyOf(row)).size) passenger.resolve(row);
     }
     // who has no row by now was second
     for (const passenger of all) passenger.resolve(undefined);
   }
 
-  #statement(passengers: readonly Passenger[]): Sql {
-    const [first, second] = passengers;
+  #statement(passengers: readonly Passenger[]): ByValue {
+    const rows = passengers.map(({ row: { payload, lookup }, columns }, index) => ({
+      payload,
+      lookup,
+      columns,
+      ordinal: index + 1,
+    }));
+    if (rows.length > 1) return insertShared(this.#target, this.#key, rows, PATIENCE_MS, !inexact.has(this.#key));
     // for one key, everybody here has to wait who would have to wait alone
-    if (!second) {
-      const { payload, lookup, findsTaken } = first!.row;
-      return insertRows(this.#target, [{ key: this.#key, findsTaken, rows: [{ payload, lookup, ordinal: 1 }] }]);
-    }
-    const columns = passengers.map((passenger) => passenger.columns);
-    return insertShared(this.#target, this.#key, columns, PATIENCE_MS);
+    const { findsTaken } = passengers[0]!.row;
+    return { statement: insertRows(this.#target, [{ key: this.#key, findsTaken, rows }]), indexOf: () => 0 };
   }
 
   async #sendAlone(passenger: Passenger): Promise<void> {
     const { resolve, reject } = passenger;
     try {
-      const [created] = await runShared(this.#em, this.#statement([passenger]));
+      const [created] = await runShared(this.#em, this.#statement([passenger]).statement);
       resolve(created);
     } catch (error) {
       reject(error);

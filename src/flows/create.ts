@@ -12,7 +12,8 @@ import { serverVersion } from '../orm/server-version.js';
 import { FOUND } from '../sql/insert.js';
 import { CreationContext, type Call, type Data } from './call.js';
 import { manage } from './find.js';
-import { insertChunk, keyReader, type Built, type Creation } from './insert-chunk.js';
+import { insertChunk, type Built, type Creation } from './insert-chunk.js';
+import { keyReader } from './stray-rows.js';
 
 /** The first version of PostgreSQL that knows `on conflict do select`. */
 const DO_SELECT_SINCE = 190_000;

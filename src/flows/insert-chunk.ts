@@ -1,13 +1,14 @@
-import { keyOrder, planFor } from '../natural-keys/plan.js';
+import { keyOrder } from '../natural-keys/plan.js';
 import type { Lookup } from '../natural-keys/lookup.js';
 import type { UniqueKey } from '../natural-keys/unique-keys.js';
 import type { Candidate } from '../orm/candidate.js';
-import { canonical, sequence } from '../orm/canonical.js';
 import { driverOf, run, type Row } from '../orm/context.js';
 import { insertByValue, insertRows, type InsertGroup } from '../sql/insert.js';
-import { ORDINAL, selectRows } from '../sql/select.js';
+import type { Sql } from '../orm/statement.js';
+import { ORDINAL } from '../sql/select.js';
 import type { Call, Data } from './call.js';
 import { shareInsert, type SharedRow } from './SharedInsert.js';
+import { placeStrays } from './stray-rows.js';
 
 /** A row to create because nothing was found for its lookup. */
 export interface Creation {
@@ -40,15 +41,6 @@ export function insertChunk(
   return insertOneShared(call, chunk, findsTaken) ?? insertAlone(call, chunk, size, findsTaken);
 }
 
-/** Reads what tells a row from every other row of its table. */
-export function keyReader({ meta }: Call): (row: Row) => unknown {
-  const columns = meta.root.getPrimaryProps().flatMap(({ fieldNames }) => fieldNames);
-  const [first] = columns;
-  return columns.length === 1
-    ? (row) => (typeof row[first!] === 'object' ? canonical(row[first!]) : row[first!])
-    : (row) => sequence(columns.map((column) => canonical(row[column])));
-}
-
 /** Inserts a chunk by a statement of its own. Returns the inserted rows by position in the chunk. */
 async function insertAlone(
   call: Call,
@@ -74,31 +66,12 @@ async function insertAlone(
     if (position === undefined) strays.push(row);
     else inserted[position] = row;
   }
-  if (strays.length > 0) await placeStrays(call, chunk[0]!, strays, inserted);
+  if (strays.length === 0) return inserted;
+  const open = [...inserted.keys()].filter((position) => !inserted[position]);
+  const lookups = open.map((position) => chunk[0]![position]!.creation.lookup);
+  const send = (statement: Sql): Promise<Row[]> => run(call.em, statement, call.options);
+  for (const [index, row] of await placeStrays(send, call.target, lookups, strays)) inserted[open[index]!] = row;
   return inserted;
-}
-
-/**
- * Finds what rows were inserted for whose key came back in another form than it was sent in, as from a column that isn't
- * of the type it was declared with. Only the database can tell.
- */
-async function placeStrays(
-  call: Call,
-  built: readonly Built[],
-  strays: readonly Row[],
-  inserted: (Row | undefined)[],
-): Promise<void> {
-  const keyOf = keyReader(call);
-  const byKey = new Map(strays.map((row) => [keyOf(row), row]));
-  const positions = [...built.keys()].filter((position) => !inserted[position]);
-  // lookups of one unique key may be of several shapes
-  for (const ofShape of Map.groupBy(positions, (position) => built[position]!.creation.lookup.shape).values()) {
-    const lookups = ofShape.map((position) => built[position]!.creation.lookup);
-    const statement = selectRows(call.target, planFor(driverOf(call.em), lookups[0]!), lookups);
-    for (const row of await run(call.em, statement, call.options)) {
-      inserted[ofShape[Number(row[ORDINAL]) - 1]!] = byKey.get(keyOf(row));
-    }
-  }
 }
 
 /** A single row may go together with those of other calls. */

@@ -16,7 +16,7 @@ import { keyList, ORDINAL, type KeyList } from './select.js';
 import { indexByValue, type ByValue } from './by-value.js';
 
 /** The row to insert for one lookup: property-keyed values in database form. */
-interface NewRow {
+export interface NewRow {
   readonly payload: Readonly<Record<string, unknown>>;
   readonly lookup: Lookup;
   /** Comes back with the inserted row. */
@@ -54,35 +54,6 @@ export function insertRows(target: Target, groups: readonly InsertGroup[]): Sql 
   };
 }
 
-/**
- * Inserts rows that several callers made, which give the same columns, as {@link insertRows} does. Waiting for one
- * caller's key must not hold up the others for long: the whole statement is refused when it has to wait for a lock for
- * `patienceMs`. The setting ends with the statement, as it is a transaction of its own.
- */
-export function insertShared(
-  target: Target,
-  key: UniqueKey,
-  rows: readonly (readonly Column[])[],
-  patienceMs: number,
-): Sql {
-  const names = rows[0]!.map(({ name }) => name);
-  const list = keyList(target, rows);
-  const given = names.map((_, index) => `"k"."__plus_k${index}"`);
-  const raw = key.columns.map((column, index) => `"t0".${quote(column)} as "__plus_i${index}"`);
-  const equal = key.nullsNotDistinct ? 'is not distinct from' : '=';
-  const match = key.columns.map((column, index) => `"i"."__plus_i${index}" ${equal} ${given[names.indexOf(column)]}`);
-  const patience = `(select set_config('lock_timeout', '${Math.ceil(patienceMs)}ms', true)) is not null`;
-  return {
-    sql:
-      `with "k" as (select * from ${list.sql} where "k".${quote(ORDINAL)} > 0), ` +
-      `"i" as (insert into ${tableOf(target)} as "t0" (${names.map(quote).join(', ')}) ` +
-      `select ${given.join(', ')} from "k" where ${patience} order by "k".${quote(ORDINAL)} ` +
-      `${conflictTarget(key)} do nothing returning ${fullRow(target)}, ${raw.join(', ')}) ` +
-      `select "i".*, "k".${quote(ORDINAL)} from "i" inner join "k" on ${match.join(' and ')}`,
-    params: list.params,
-  };
-}
-
 function insertOne(target: Target, group: InsertGroup): Sql {
   const row = group.rows[0]!;
   const columns = [columnsOf(target.driver, target.meta, row.payload)];
@@ -104,15 +75,21 @@ function insertOne(target: Target, group: InsertGroup): Sql {
  * rows apart.
  */
 export function insertByValue(target: Target, { key, rows, isPlain }: InsertGroup): ByValue | undefined {
-  if (key?.columns.length !== 1 || isPlain || rows.length === 1) return undefined;
+  if (!key || isPlain || rows.length === 1) return undefined;
   const columns = rows.map((row) => columnsOf(target.driver, target.meta, row.payload));
-  const valueOf = (row: readonly Column[]): unknown => row.find(({ name }) => name === key.columns[0])?.value;
-  const indexOf = indexByValue(key.props[0]!, columns.map(valueOf));
+  const indexOf = indexByKey(key, columns);
   const insert = indexOf && insertFrom(target, key, key, rows, columns, []);
   if (!insert) return undefined;
   const sql = `${insert.into(insert.list.sql)} returning ${fullRow(target)}`;
   // the values that all rows have in common stand before the list
   return { statement: { sql, params: [...insert.params, ...insert.list.params] }, indexOf };
+}
+
+/** Tells inserted rows apart by a unique key of one column, if that can be. */
+export function indexByKey(key: UniqueKey, rows: readonly (readonly Column[])[]): ByValue['indexOf'] | undefined {
+  if (key.columns.length !== 1) return undefined;
+  const valueOf = (row: readonly Column[]): unknown => row.find(({ name }) => name === key.columns[0])?.value;
+  return indexByValue(key.props[0]!, rows.map(valueOf));
 }
 
 /** The insert of a group as a `with` query, and the select of the rows that it inserted. */
@@ -198,13 +175,14 @@ interface ListInsert {
   readonly params: readonly unknown[];
 }
 
-function insertFrom(
+export function insertFrom(
   target: Target,
   key: UniqueKey,
   conflict: UniqueKey | undefined,
   rows: readonly NewRow[],
   columns: readonly (readonly Column[])[],
   generated: readonly string[],
+  fewest?: number,
 ): ListInsert | undefined {
   const given = columns[0]!.map((column) => column.name);
   if (given.length === 0 || !columns.every((row) => isOfColumns(row, given))) return undefined;
@@ -216,6 +194,7 @@ function insertFrom(
       ...(generated.length > 0 ? expectedOf(target, generated, row, rows[index]!) : []),
     ]),
     rows.map(({ ordinal }) => ordinal),
+    fewest,
   );
   if (!list.arrays) return undefined;
   const values = given.map((_, index) => (varying.includes(index) ? `"k"."__plus_k${varying.indexOf(index)}"` : '?'));

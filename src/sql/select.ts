@@ -149,13 +149,14 @@ export function keyList(
   target: Target,
   rows: readonly (readonly Column[])[],
   ordinals: readonly number[] = rows.map((_, index) => index + 1),
+  fewest?: number,
 ): KeyList {
   const columns = rows[0]!;
   const names = columns.map((_, index) => `__plus_k${index}`);
   const matches = columns.map(({ name, value }, index) =>
     value === null ? `${aliased(name)} is null` : `${aliased(name)} = "k"."__plus_k${index}"`,
   );
-  const arrays = columnArrays(target, rows);
+  const arrays = columnArrays(target, rows, fewest);
   const isCounted = ordinals.every((ordinal, index) => ordinal === index + 1);
   const relation = !arrays
     ? valuesOf(target, rows, ordinals, [ORDINAL, ...names])
