@@ -16,7 +16,7 @@ import { insertRows } from '../sql/insert.js';
 import { insertShared } from '../sql/insert-shared.js';
 import type { Target } from '../sql/parts.js';
 import type { Call } from './call.js';
-import { keyReader, placeStrays } from './stray-rows.js';
+import { insertedRows, isExact, keyReader } from './stray-rows.js';
 
 /** Most rows of one shared statement; the next ones get another. */
 const MOST = 500;
@@ -25,7 +25,7 @@ const MOST = 500;
  * How long a shared statement may wait for a lock. Alone, only the caller whose key another transaction has inserted
  * would wait for its end, and that transaction may in turn be waiting for one of the others here.
  */
-const PATIENCE_MS = 50;
+export const PATIENCE_MS = 50;
 
 /** What one caller wants to insert. */
 export interface SharedRow {
@@ -44,12 +44,11 @@ interface Passenger {
   readonly columns: readonly Column[];
   /** The statement that looked for the row: an object that all of its callers have in common. */
   readonly select: object;
+  /** The statement that guessed that it isn't there. */
+  readonly guess: object | undefined;
   readonly resolve: (row: Row | undefined) => void;
   readonly reject: (error: unknown) => void;
 }
-
-/** The unique keys whose values came back in another form than they were sent in. */
-const inexact = new WeakSet<UniqueKey>();
 
 /** The statements that wait for the end of this turn of the event loop, by unique key. */
 const boarding = new Map<UniqueKey, SharedInsert[]>();
@@ -86,7 +85,14 @@ class SharedInsert {
 
   insert(call: Call, row: SharedRow, columns: readonly Column[]): Promise<Row | undefined> {
     const { promise, resolve, reject } = Promise.withResolvers<Row | undefined>();
-    this.#passengers.push({ row, columns, select: call.sharedSelect ?? call, resolve, reject });
+    this.#passengers.push({
+      row,
+      columns,
+      select: call.sharedSelect ?? call,
+      guess: call.sharedGuess,
+      resolve,
+      reject,
+    });
     return promise;
   }
 
@@ -118,10 +124,13 @@ class SharedInsert {
   /**
    * Whether the callers stay within the sum of their budgets, of two statements for a new row and three for a lost race,
    * also when nobody is at fault for a refused statement, as one that would wait: they have sent a select each, or less
-   * where they shared it, then that statement, and an insert each.
+   * where they shared it, and maybe a guess before, then that statement, and an insert each.
    */
   #canAffordRefusal(): boolean {
-    return new Set(this.#passengers.map(({ select }) => select)).size < this.#passengers.length;
+    const selects = new Set(this.#passengers.map(({ select }) => select));
+    const guesses = new Set(this.#passengers.map(({ guess }) => guess));
+    guesses.delete(undefined);
+    return selects.size + guesses.size < this.#passengers.length;
   }
 
   #sendEachAlone(): void {
@@ -129,20 +138,9 @@ class SharedInsert {
   }
 
   async #sendTogether(all: readonly Passenger[], distinct: readonly Passenger[]): Promise<void> {
-    const { statement, indexOf } = this.#statement(distinct);
-    const send = (each: Sql): Promise<Row[]> => runShared(this.#em, each);
-    const inserted = new Map<number, Row>();
-    const strays: Row[] = [];
-    for (const row of await send(statement)) {
-      const index = indexOf(row);
-      if (index === undefined) strays.push(row);
-      else inserted.set(index, row);
-    }
-    if (strays.length > 0) {
-      inexact.add(this.#key);
-      const lookups = distinct.map(({ row }) => row.lookup);
-      for (const [index, row] of await placeStrays(send, this.#target, lookups, strays)) inserted.set(index, row);
-    }
+    const send = (statement: Sql): Promise<Row[]> => runShared(this.#em, statement);
+    const lookups = distinct.map(({ row }) => row.lookup);
+    const inserted = await insertedRows(send, this.#target, this.#key, this.#statement(distinct), lookups);
     const keyOf = keyReader(this.#target);
     const created = new Set<unknown>();
     for (const [index, passenger] of distinct.entries()) {
@@ -161,7 +159,7 @@ class SharedInsert {
       columns,
       ordinal: index + 1,
     }));
-    if (rows.length > 1) return insertShared(this.#target, this.#key, rows, PATIENCE_MS, !inexact.has(this.#key));
+    if (rows.length > 1) return insertShared(this.#target, this.#key, rows, PATIENCE_MS, isExact(this.#key));
     // for one key, everybody here has to wait who would have to wait alone
     const { findsTaken } = passengers[0]!.row;
     return { statement: insertRows(this.#target, [{ key: this.#key, findsTaken, rows }]), indexOf: () => 0 };
@@ -178,7 +176,8 @@ class SharedInsert {
   }
 }
 
-function namesOf(columns: readonly Column[]): string {
+/** The same text for rows that give the same columns. */
+export function namesOf(columns: readonly Column[]): string {
   return sequenceOf(columns, ({ name }) => name);
 }
 

@@ -14,6 +14,7 @@ import type { Sql } from '../orm/statement.js';
 import { selectRows } from '../sql/select.js';
 import type { Target } from '../sql/parts.js';
 import type { Call } from './call.js';
+import { expectsRows, noteFound } from './expectation.js';
 import { selectMany, type Selected } from './select-many.js';
 
 /** Most lookups of one shared statement; the next ones get another. */
@@ -46,9 +47,6 @@ const boarding = new Map<LookupPlan, SharedSelect[]>();
 
 /** How many statements have been sent and not answered, by plan. */
 const underWay = new Map<LookupPlan, number>();
-
-/** The plans whose last statement found most of its rows. */
-const finding = new WeakSet<LookupPlan>();
 
 /**
  * One statement for the lookups of one shape that callers outside of transactions make in one turn of the event loop.
@@ -106,7 +104,7 @@ class SharedSelect {
     try {
       const { rows, indexOf } = await this.#select(passengers);
       const found = Map.groupBy(rows, indexOf);
-      finding[found.size * 2 > passengers.length ? 'add' : 'delete'](this.#plan);
+      noteFound(this.#plan, passengers.length, found.size);
       passengers.forEach(({ resolve }, index) => resolve(found.get(index) ?? []));
     } catch (error) {
       const isOfOne =
@@ -175,7 +173,7 @@ export async function selectShared(call: Call, plan: LookupPlan, lookup: Lookup)
 function depart(plan: LookupPlan): void {
   const leaving = boarding.get(plan)!;
   boarding.delete(plan);
-  const isSplit = finding.has(plan) && !underWay.has(plan);
+  const isSplit = expectsRows(plan) && !underWay.has(plan);
   const parts = isSplit ? leaving.flatMap((select) => select.parts()) : leaving;
   for (const select of parts) void select.send();
 }

@@ -40,6 +40,8 @@ export interface Call {
   byHost?: boolean | Promise<boolean> | undefined;
   /** The statement that looked the row up, when calls shared it: they may go on together. */
   sharedSelect?: object | undefined;
+  /** The statement that was sent on the guess that no row of its callers is there, and had none for this call. */
+  sharedGuess?: object | undefined;
 }
 
 const handle = Symbol('creation');

@@ -12,7 +12,7 @@ import { serverVersion } from '../orm/server-version.js';
 import { FOUND } from '../sql/insert.js';
 import { CreationContext, type Call, type Data } from './call.js';
 import { manage } from './find.js';
-import { insertChunk, type Built, type Creation } from './insert-chunk.js';
+import { insertChunk, insertOneGuessed, type Built, type Creation } from './insert-chunk.js';
 import { keyReader } from './stray-rows.js';
 
 /** The first version of PostgreSQL that knows `on conflict do select`. */
@@ -38,9 +38,11 @@ class LostRace extends PlusError {
 export interface CreationMode {
   /**
    * `'yield'` leaves a taken key to its owner; `'find'` too, but gives the owner's row if the server can and it is the
-   * one looked for; `'fail'` is a plain insert, and a taken key MikroORM's exception.
+   * one looked for; `'fail'` is a plain insert, and a taken key MikroORM's exception. `'guess'` is for one lookup that
+   * {@link canGuess} allows and that nobody has looked for: nothing is created if its row, or one of those that are
+   * created with it, exists, or if it couldn't be created.
    */
-  readonly onConflict: 'yield' | 'find' | 'fail';
+  readonly onConflict: 'yield' | 'find' | 'fail' | 'guess';
   /** Whether `beforeCreate` and `afterCreate` fire; an upsert has events of its own. */
   readonly hooks: 'fire' | 'silent';
   /** Work that may be done while the database is busy with the first statement; it may be called again. */
@@ -61,7 +63,7 @@ export async function createRows(
 ): Promise<(Created | undefined)[]> {
   if (creations.length === 0) return [];
   if (call.createEntity) return createByOverride(call, creations, mode);
-  const { built, plain } = await buildAll(call, creations, mode);
+  const { built, plain } = await (mode.onConflict === 'guess' ? buildGuess : buildAll)(call, creations, mode);
   const chunks = chunksOf(built);
   const insertAll = async (): Promise<(Created | undefined)[]> => {
     const created: (Created | undefined)[] = creations.map(() => undefined);
@@ -103,6 +105,21 @@ async function buildAll(call: Call, creations: readonly Creation[], mode: Creati
   return { built, plain };
 }
 
+/** Whether a row may be built before it is known to be missing: nothing but the entity's own class takes part in it. */
+export function canGuess({ em, meta }: Call, defaults: Readonly<Data>): boolean {
+  for (const name in defaults) if (typeof defaults[name] === 'function') return false;
+  return PlainRows.serves(em, meta) && leavesNothing(em, meta);
+}
+
+/** An existing row needs nothing that a new one does, so what is missing for one is nobody's business yet. */
+async function buildGuess(call: Call, creations: readonly Creation[], mode: CreationMode): Promise<BuiltRows> {
+  try {
+    return await buildAll(call, creations, mode);
+  } catch {
+    return { built: [], plain: undefined };
+  }
+}
+
 function inKeyOrder(call: Call, creations: readonly Creation[]): number[] {
   if (creations.length === 1) return [0];
   const order = creations.map(({ lookup }) => keyOrder(driverOf(call.em), lookup));
@@ -136,7 +153,10 @@ async function createChunk(
   const all = chunk.length === 1 ? chunk[0]! : chunk.flat();
   const sentAt = nextMoment();
   const findsTaken = mode.onConflict === 'find' && (serverVersion(call.em) ?? 0) >= DO_SELECT_SINCE;
-  const inserting = insertChunk(call, chunk, all.length, findsTaken);
+  const inserting =
+    mode.onConflict === 'guess'
+      ? insertOneGuessed(call, all[0]!).then((row) => [row])
+      : insertChunk(call, chunk, all.length, findsTaken);
   // by the next turn of the event loop the statement is on its way
   const [rows] = await Promise.all([inserting, mode.meanwhile && setImmediate().then(mode.meanwhile)]);
   const keyOf = all.length === 1 ? (row: Row) => row : keyReader(call);

@@ -7,8 +7,10 @@ import { advisoryLock } from '../sql/advisory-lock.js';
 import { Batch, type Entry, type Got, type Request } from './batch.js';
 import type { CacheSession } from './cache-session.js';
 import type { Call } from './call.js';
-import { createRows, type CreationMode } from './create.js';
+import { canGuess, createRows, type CreationMode } from './create.js';
+import { expectsNone } from './expectation.js';
 import { findRows, manage, needsHost, needsPopulating, plainRows, populate, sightRows, TAKEN } from './find.js';
+import { sharesSelects } from './SharedSelect.js';
 import { tellProgress } from './progress.js';
 import { reportLookups } from './report.js';
 
@@ -50,6 +52,7 @@ async function goOn(
 
 async function lookFurther(call: Call, batch: Batch, cache: CacheSession | undefined): Promise<void> {
   await cache?.read(batch);
+  if (guessesNone(call, batch)) await createEntries(call, batch, batch.open(), 'guess');
   // what was found in the cache left nothing to be stored there
   if (!batch.isOpen) return;
   const manageFound = await lookFirst(call, batch, cache?.extraColumns);
@@ -72,6 +75,19 @@ function lookInIdentityMap(call: Call, batch: Batch): void {
     const entity = findManaged(call.em, entry.lookup, call.target.schema);
     if (entity) entry.answerWith({ entity, servedBy: 'identity-map' });
   }
+}
+
+/**
+ * Whether the row of a single lookup is to be created without looking for it first, since lookups like it have found
+ * nothing of late. Callers that share their statements save one by it. A value beside the key could make the server
+ * refuse more statements than the callers may send.
+ */
+function guessesNone(call: Call, batch: Batch): boolean {
+  if (batch.entries.length > 1 || call.cache || call.createEntity || call.options.refresh) return false;
+  const { lookup, defaults } = batch.entries[0]!;
+  const plan = planFor(driverOf(call.em), lookup);
+  if (!plan.key || lookup.parts.length > 1 || !expectsNone(plan)) return false;
+  return needsHost(call) === false && sharesSelects(call) && canGuess(call, defaults);
 }
 
 /** Fewer rows are made entities at once. */

@@ -1,4 +1,4 @@
-import { keyOrder } from '../natural-keys/plan.js';
+import { keyOrder, planFor } from '../natural-keys/plan.js';
 import type { Lookup } from '../natural-keys/lookup.js';
 import type { UniqueKey } from '../natural-keys/unique-keys.js';
 import type { Candidate } from '../orm/candidate.js';
@@ -7,6 +7,7 @@ import { insertByValue, insertRows, type InsertGroup } from '../sql/insert.js';
 import type { Sql } from '../orm/statement.js';
 import { ORDINAL } from '../sql/select.js';
 import type { Call, Data } from './call.js';
+import { insertGuessed } from './GuessedInsert.js';
 import { shareInsert, type SharedRow } from './SharedInsert.js';
 import { placeStrays } from './stray-rows.js';
 
@@ -72,6 +73,15 @@ async function insertAlone(
   const send = (statement: Sql): Promise<Row[]> => run(call.em, statement, call.options);
   for (const [index, row] of await placeStrays(send, call.target, lookups, strays)) inserted[open[index]!] = row;
   return inserted;
+}
+
+/** Inserts a single row together with those of other calls, if none of them exists. */
+export async function insertOneGuessed(call: Call, { creation, candidate }: Built): Promise<Row | undefined> {
+  const driver = driverOf(call.em);
+  const plan = planFor(driver, creation.lookup);
+  const order = keyOrder(driver, creation.lookup);
+  const { lookup } = creation;
+  return insertGuessed(call, plan, { lookup, key: plan.key!, payload: candidate.payload, order, findsTaken: false });
 }
 
 /** A single row may go together with those of other calls. */

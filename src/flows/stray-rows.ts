@@ -1,9 +1,11 @@
 import type { Lookup } from '../natural-keys/lookup.js';
 import { planFor } from '../natural-keys/plan.js';
+import type { UniqueKey } from '../natural-keys/unique-keys.js';
 import { canonical, sequence } from '../orm/canonical.js';
 import type { Row } from '../orm/context.js';
 import type { Meta } from '../orm/metadata.js';
 import type { Sql } from '../orm/statement.js';
+import type { ByValue } from '../sql/by-value.js';
 import type { Target } from '../sql/parts.js';
 import { ORDINAL, selectRows } from '../sql/select.js';
 
@@ -14,6 +16,40 @@ export function keyReader({ meta }: { readonly meta: Meta }): (row: Row) => unkn
   return columns.length === 1
     ? (row) => (typeof row[first!] === 'object' ? canonical(row[first!]) : row[first!])
     : (row) => sequence(columns.map((column) => canonical(row[column])));
+}
+
+/** The unique keys whose values came back in another form than they were sent in. */
+const inexact = new WeakSet<UniqueKey>();
+
+/** Whether the values of a key have come back as they were sent, so far. */
+export function isExact(key: UniqueKey): boolean {
+  return !inexact.has(key);
+}
+
+/**
+ * Sends an insert of rows of one unique key.
+ *
+ * @param lookups of the rows, in their order
+ * @returns the inserted rows by index of `lookups`
+ */
+export async function insertedRows(
+  send: (statement: Sql) => Promise<Row[]>,
+  target: Target,
+  key: UniqueKey,
+  { statement, indexOf }: ByValue,
+  lookups: readonly Lookup[],
+): Promise<Map<number, Row>> {
+  const inserted = new Map<number, Row>();
+  const strays: Row[] = [];
+  for (const row of await send(statement)) {
+    const index = indexOf(row);
+    if (index === undefined) strays.push(row);
+    else inserted.set(index, row);
+  }
+  if (strays.length === 0) return inserted;
+  inexact.add(key);
+  for (const [index, row] of await placeStrays(send, target, lookups, strays)) inserted.set(index, row);
+  return inserted;
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { UniqueKey } from '../natural-keys/unique-keys.js';
 import { quote } from '../orm/metadata.js';
 import type { Column, Sql } from '../orm/statement.js';
+import { equalsAny } from './arrays.js';
 import type { ByValue } from './by-value.js';
 import { indexByKey, insertFrom, type NewRow } from './insert.js';
 import { conflictTarget, fullRow, tableOf, type Target } from './parts.js';
@@ -26,7 +27,7 @@ export function insertShared(
   patienceMs: number,
   isExact = true,
 ): ByValue {
-  const patience = `(select set_config('lock_timeout', '${Math.ceil(patienceMs)}ms', true)) is not null`;
+  const patience = patienceOf(patienceMs);
   return (
     (isExact ? insertByKey(target, key, rows, patience) : undefined) ?? {
       statement: insertJoined(target, key, rows, patience),
@@ -35,18 +36,42 @@ export function insertShared(
   );
 }
 
+/**
+ * {@link insertShared} for rows that nobody has looked for: it inserts nothing at all, and takes no number of a sequence,
+ * when the key of any of them exists.
+ *
+ * @returns `undefined` for keys that their values can't tell apart, or of a part of the table
+ */
+export function insertIfNone(
+  target: Target,
+  key: UniqueKey,
+  rows: readonly NewColumns[],
+  patienceMs: number,
+): ByValue | undefined {
+  return key.predicate ? undefined : insertByKey(target, key, rows, patienceOf(patienceMs), true);
+}
+
+function patienceOf(milliseconds: number): string {
+  return `(select set_config('lock_timeout', '${Math.ceil(milliseconds)}ms', true)) is not null`;
+}
+
 function insertByKey(
   target: Target,
   key: UniqueKey,
   rows: readonly NewColumns[],
   patience: string,
+  isGuess = false,
 ): ByValue | undefined {
   const columns = rows.map((row) => row.columns);
   const indexOf = indexByKey(key, columns);
   const insert = indexOf && insertFrom(target, key, key, rows, columns, [], 0);
   if (!insert) return undefined;
-  const sql = `${insert.into(`${insert.list.sql} where ${patience}`)} returning ${fullRow(target)}`;
-  return { statement: { sql, params: [...insert.params, ...insert.list.params] }, indexOf };
+  const { list, names, params } = insert;
+  const column = key.columns[0]!;
+  const none = isGuess ? [equalsAny(`"t1".${quote(column)}`, list.arrays![names.indexOf(column)]!)] : [];
+  const guess = none.map(({ sql }) => ` and not exists (select from ${tableOf(target)} as "t1" where ${sql})`).join('');
+  const sql = `${insert.into(`${list.sql} where ${patience}${guess}`)} returning ${fullRow(target)}`;
+  return { statement: { sql, params: [...params, ...list.params, ...none.flatMap((each) => each.params)] }, indexOf };
 }
 
 function insertJoined(target: Target, key: UniqueKey, rows: readonly NewColumns[], patience: string): Sql {

@@ -1,6 +1,7 @@
 import { defineEntity, p } from '@mikro-orm/postgresql';
 import { GetOrCreateRepo, withRepo } from '../../src/index.js';
 import { createTestOrm } from '../harness/orm.js';
+import { kinds } from './statements.js';
 
 const Ref = withRepo(
   defineEntity({ name: 'Ref', properties: { id: p.integer().primary(), key: p.string().unique() } }),
@@ -28,6 +29,26 @@ it.each([
       .getRepository(Ref)
       .getOrCreateMany(Array.from({ length: n }, (_, i) => ({ key: make(i) })));
     expect(got.filter(([, created]) => created)).toHaveLength(n);
+  }
+});
+
+it('tells created rows of callers that share an insert', async () => {
+  await using db = await createTestOrm({ entities: [Ref] });
+  await db.orm.em.execute('alter table ref alter column key type char(10)');
+  for (const start of ['a', 'b']) {
+    db.statements.take();
+    const calls = Array.from({ length: 4 }, (_, i) =>
+      db.orm.em
+        .fork()
+        .getRepository(Ref)
+        .getOrCreate({ key: start + i }),
+    );
+    const got = await Promise.all(calls);
+    expect(got.map(([{ key }, created]) => [key.trim(), created])).toEqual(
+      Array.from({ length: 4 }, (_, i) => [start + i, true]),
+    );
+    // what came back in another form is not taken for exact again
+    expect(kinds(db.statements.take())).toEqual(['select', 'insert', ...(start === 'a' ? ['select'] : [])]);
   }
 });
 
