@@ -57,7 +57,7 @@ async function lookFurther(call: Call, batch: Batch, cache: CacheSession | undef
   if (!batch.isOpen) return;
   const manageFound = await lookFirst(call, batch, cache?.extraColumns);
   await createMissing(call, batch, manageFound);
-  manageFound();
+  manageFound?.();
   await cache?.fill(batch);
 }
 
@@ -99,12 +99,12 @@ const MANY = 50;
  *
  * @returns makes the entities of the rows that were found, if that isn't done yet
  */
-async function lookFirst(call: Call, batch: Batch, extraColumns = ''): Promise<() => void> {
+async function lookFirst(call: Call, batch: Batch, extraColumns = ''): Promise<(() => void) | undefined> {
   const open = batch.open();
   const isOurs = needsHost(call) === false && !call.createEntity && !hearsLoads(call.em, call.meta);
   if (open.length < MANY || !isOurs || call.options.refresh) {
     await lookInDatabase(call, batch, extraColumns);
-    return () => undefined;
+    return undefined;
   }
   const lookups = open.map(({ lookup }) => lookup);
   const { rows, areDistinct } = await sightRows(call, lookups, extraColumns);
@@ -151,7 +151,7 @@ async function lookInDatabase(call: Call, batch: Batch, extraColumns = '', raceL
  * it is gone again, or doesn't match the whole lookup, the second try is followed by a plain insert, which succeeds or
  * tells by its own exception which constraint stands in the way.
  */
-async function createMissing(call: Call, batch: Batch, meanwhile: () => void): Promise<void> {
+async function createMissing(call: Call, batch: Batch, meanwhile?: () => void): Promise<void> {
   // first what can't succeed, so that a batch that fails has stored nothing
   await createEntries(
     call,
