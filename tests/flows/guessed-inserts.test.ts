@@ -17,7 +17,10 @@ const Tag = withRepo(
     properties: {
       ...properties,
       label: p.string().nullable().unique(),
-      made: p.datetime().defaultRaw('now()').onCreate(() => new Date(0)),
+      made: p
+        .datetime()
+        .defaultRaw('now()')
+        .onCreate(() => new Date(0)),
     },
     checks: [{ name: 'weight_check', expression: 'weight >= 0' }],
   }),
@@ -27,7 +30,7 @@ const Strict = withRepo(
   defineEntity({ name: 'Strict', properties: { ...properties, kind: p.string() } }),
   GetOrCreateRepo,
 );
-const beforeCreate = jest.fn();
+const beforeCreate = jest.fn<() => void>();
 const Hooked = withRepo(
   defineEntity({ name: 'Hooked', properties, hooks: { beforeCreate: [beforeCreate] } }),
   GetOrCreateRepo,
