@@ -10,22 +10,27 @@ import {
 import { canonical, sequenceOf } from '../orm/canonical.js';
 import { columnsOf, isSqlFragment, type Column, type Sql } from '../orm/statement.js';
 import type { Lookup } from '../natural-keys/lookup.js';
+import type { LookupPlan } from '../natural-keys/plan.js';
 import type { UniqueKey } from '../natural-keys/unique-keys.js';
 import type { ByValue } from '../sql/by-value.js';
 import { insertRows } from '../sql/insert.js';
 import { insertShared } from '../sql/insert-shared.js';
 import type { Target } from '../sql/parts.js';
 import type { Call } from './call.js';
-import { insertedRows, isExact, keyReader } from './stray-rows.js';
+import { forget, neverExpect } from './expectation.js';
+import { insertedRows, keyReader } from './stray-rows.js';
 
 /** Most rows of one shared statement; the next ones get another. */
 const MOST = 500;
+
+/** Of fewer rows a wrong guess could cost more statements than their callers may send. */
+const FEWEST = 3;
 
 /**
  * How long a shared statement may wait for a lock. Alone, only the caller whose key another transaction has inserted
  * would wait for its end, and that transaction may in turn be waiting for one of the others here.
  */
-export const PATIENCE_MS = 50;
+const PATIENCE_MS = 50;
 
 /** What one caller wants to insert. */
 export interface SharedRow {
@@ -37,15 +42,14 @@ export interface SharedRow {
   readonly order: string;
   /** Whether the row of a taken key is asked for; see {@link insertRows}. Only a statement for one key can give it. */
   readonly findsTaken: boolean;
+  /** The plan of its lookup, when nobody has looked for it: it is to be created if no row of the statement is there. */
+  readonly guess?: LookupPlan;
 }
 
 interface Passenger {
+  readonly call: Call;
   readonly row: SharedRow;
   readonly columns: readonly Column[];
-  /** The statement that looked for the row: an object that all of its callers have in common. */
-  readonly select: object;
-  /** The statement that guessed that it isn't there. */
-  readonly guess: object | undefined;
   readonly resolve: (row: Row | undefined) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -59,23 +63,30 @@ const boarding = new Map<UniqueKey, SharedInsert[]>();
  *
  * What makes the server refuse the statement, or wait, may be one row's fault: then each is inserted by a statement of
  * its own, as nothing was stored. Callers that couldn't pay for that out of the selects they shared share no insert.
+ *
+ * In place of a select and an insert it may also be one that inserts its rows if none of their keys exists, for lookups of a
+ * plan whose last ones found nothing. Else no row is written and no sequence moves. Who gets no row by such a guess goes
+ * the way of every lookup, which begins with a select.
  */
 class SharedInsert {
   readonly #em: EntityManager;
   readonly #target: Target;
   readonly #key: UniqueKey;
+  readonly #guess: LookupPlan | undefined;
   readonly #names: string;
   readonly #passengers: Passenger[] = [];
 
-  constructor({ em, target }: Call, key: UniqueKey, columns: readonly Column[]) {
+  constructor({ em, target }: Call, { key, guess }: SharedRow, columns: readonly Column[]) {
     this.#em = em;
     this.#target = target;
     this.#key = key;
+    this.#guess = guess;
     this.#names = namesOf(columns);
   }
 
-  takes({ target }: Call, columns: readonly Column[]): boolean {
+  takes({ target }: Call, { guess }: SharedRow, columns: readonly Column[]): boolean {
     return (
+      guess === this.#guess &&
       target.schema === this.#target.schema &&
       target.meta === this.#target.meta &&
       namesOf(columns) === this.#names &&
@@ -85,19 +96,12 @@ class SharedInsert {
 
   insert(call: Call, row: SharedRow, columns: readonly Column[]): Promise<Row | undefined> {
     const { promise, resolve, reject } = Promise.withResolvers<Row | undefined>();
-    this.#passengers.push({
-      row,
-      columns,
-      select: call.sharedSelect ?? call,
-      guess: call.sharedGuess,
-      resolve,
-      reject,
-    });
+    this.#passengers.push({ call, row, columns, resolve, reject });
     return promise;
   }
 
   async send(): Promise<void> {
-    if (this.#passengers.length === 1) return this.#sendEachAlone();
+    if (this.#passengers.length === 1 && !this.#guess) return this.#sendEachAlone();
     // overlapping batches then wait for each other without a deadlock; callers of one key stay in their order
     const passengers = this.#passengers.toSorted((left, right) =>
       left.row.order === right.row.order ? 0 : left.row.order < right.row.order ? -1 : 1,
@@ -107,18 +111,45 @@ class SharedInsert {
       const values = keyValues(this.#key, passenger.columns);
       if (!first.has(values)) first.set(values, passenger);
     }
-    if (first.size > 1 && !this.#canAffordRefusal()) return this.#sendEachAlone();
     const distinct = [...first.values()];
+    if (!this.#guess && first.size > 1 && !this.#canAffordRefusal()) return this.#sendEachAlone();
     try {
-      await this.#sendTogether(passengers, distinct);
+      await (this.#guess ? this.#sendGuess(this.#guess, distinct) : this.#sendTogether(passengers, distinct));
     } catch (error) {
       // for one key, everybody here has waited as long as each would have waited alone
       const isOfOne = isOfStatement(error)
         ? !(first.size === 1 && isOfWaiting(error))
-        : isUnwritable(this.#em, () => this.#statement(distinct).statement);
-      if (isOfOne) this.#sendEachAlone();
-      else for (const passenger of passengers) passenger.reject(error);
+        : isUnwritable(this.#em, () => this.#statement(distinct)!.statement);
+      if (this.#guess) forget(this.#guess);
+      else if (isOfOne) return this.#sendEachAlone();
+      // what was refused has stored nothing, and the statements that follow a guess tell it to whom it concerns
+      for (const { resolve, reject } of passengers) {
+        if (isOfOne) resolve(undefined);
+        else reject(error);
+      }
     }
+  }
+
+  /** Sends the guess if it has the callers for it. */
+  async #sendGuess(plan: LookupPlan, distinct: readonly Passenger[]): Promise<void> {
+    const isFew = distinct.length < FEWEST;
+    const insert = isFew ? undefined : this.#statement(distinct);
+    if (insert) {
+      for (const { call } of this.#passengers) call.sharedGuess = this;
+      const created = await this.#insertRows(insert, distinct);
+      created.forEach((row, index) => (row ? distinct[index]!.resolve(row) : forget(plan)));
+    } else if (!isFew) neverExpect(plan);
+    for (const { resolve } of this.#passengers) resolve(undefined);
+  }
+
+  #insertRows(insert: ByValue, distinct: readonly Passenger[]): Promise<(Row | undefined)[]> {
+    const send = (statement: Sql): Promise<Row[]> => runShared(this.#em, statement);
+    return insertedRows(
+      send,
+      this.#target,
+      insert,
+      distinct.map(({ row }) => row.lookup),
+    );
   }
 
   /**
@@ -127,10 +158,11 @@ class SharedInsert {
    * where they shared it, and maybe a guess before, then that statement, and an insert each.
    */
   #canAffordRefusal(): boolean {
-    const selects = new Set(this.#passengers.map(({ select }) => select));
-    const guesses = new Set(this.#passengers.map(({ guess }) => guess));
-    guesses.delete(undefined);
-    return selects.size + guesses.size < this.#passengers.length;
+    const sent = new Set<object>();
+    // what calls have in common
+    for (const { call } of this.#passengers) sent.add(call.sharedSelect ?? call).add(call.sharedGuess ?? sent);
+    sent.delete(sent);
+    return sent.size < this.#passengers.length;
   }
 
   #sendEachAlone(): void {
@@ -138,13 +170,11 @@ class SharedInsert {
   }
 
   async #sendTogether(all: readonly Passenger[], distinct: readonly Passenger[]): Promise<void> {
-    const send = (statement: Sql): Promise<Row[]> => runShared(this.#em, statement);
-    const lookups = distinct.map(({ row }) => row.lookup);
-    const inserted = await insertedRows(send, this.#target, this.#key, this.#statement(distinct), lookups);
+    const inserted = await this.#insertRows(this.#statement(distinct)!, distinct);
     const keyOf = keyReader(this.#target);
     const created = new Set<unknown>();
     for (const [index, passenger] of distinct.entries()) {
-      const row = inserted.get(index);
+      const row = inserted[index];
       // two notations of one key: both match the row, and the first has made it
       if (row && created.size !== created.add(keyOf(row)).size) passenger.resolve(row);
     }
@@ -152,23 +182,22 @@ class SharedInsert {
     for (const passenger of all) passenger.resolve(undefined);
   }
 
-  #statement(passengers: readonly Passenger[]): ByValue {
-    const rows = passengers.map(({ row: { payload, lookup }, columns }, index) => ({
-      payload,
-      lookup,
-      columns,
-      ordinal: index + 1,
-    }));
-    if (rows.length > 1) return insertShared(this.#target, this.#key, rows, PATIENCE_MS, isExact(this.#key));
+  /** Of a guess, only where it can be made. */
+  #statement(passengers: readonly Passenger[]): ByValue | undefined {
+    const key = this.#key;
+    const rows = passengers.map(({ row: { payload, lookup } }, index) => ({ payload, lookup, ordinal: index + 1 }));
+    if (rows.length > 1) {
+      return insertShared(this.#target, key, rows, PATIENCE_MS, this.#guess !== undefined);
+    }
     // for one key, everybody here has to wait who would have to wait alone
     const { findsTaken } = passengers[0]!.row;
-    return { statement: insertRows(this.#target, [{ key: this.#key, findsTaken, rows }]), indexOf: () => 0 };
+    return { statement: insertRows(this.#target, [{ key, findsTaken, rows }]), indexOf: () => 0 };
   }
 
   async #sendAlone(passenger: Passenger): Promise<void> {
     const { resolve, reject } = passenger;
     try {
-      const [created] = await runShared(this.#em, this.#statement([passenger]).statement);
+      const [created] = await runShared(this.#em, this.#statement([passenger])!.statement);
       resolve(created);
     } catch (error) {
       reject(error);
@@ -176,8 +205,7 @@ class SharedInsert {
   }
 }
 
-/** The same text for rows that give the same columns. */
-export function namesOf(columns: readonly Column[]): string {
+function namesOf(columns: readonly Column[]): string {
   return sequenceOf(columns, ({ name }) => name);
 }
 
@@ -198,9 +226,9 @@ export function shareInsert(call: Call, row: SharedRow): Promise<Row | undefined
   if (columns.some(({ value }) => isSqlFragment(value))) return undefined;
   if (!row.key.columns.every((name) => columns.some((column) => column.name === name))) return undefined;
   const waiting = boarding.get(row.key);
-  let insert = waiting?.find((open) => open.takes(call, columns));
+  let insert = waiting?.find((open) => open.takes(call, row, columns));
   if (!insert) {
-    insert = new SharedInsert(call, row.key, columns);
+    insert = new SharedInsert(call, row, columns);
     if (waiting) waiting.push(insert);
     else {
       boarding.set(row.key, [insert]);

@@ -12,7 +12,7 @@ import { serverVersion } from '../orm/server-version.js';
 import { FOUND } from '../sql/insert.js';
 import { CreationContext, type Call, type Data } from './call.js';
 import { manage } from './find.js';
-import { insertChunk, insertOneGuessed, type Built, type Creation } from './insert-chunk.js';
+import { insertChunk, type Built, type Creation } from './insert-chunk.js';
 import { keyReader } from './stray-rows.js';
 
 /** The first version of PostgreSQL that knows `on conflict do select`. */
@@ -63,7 +63,11 @@ export async function createRows(
 ): Promise<(Created | undefined)[]> {
   if (creations.length === 0) return [];
   if (call.createEntity) return createByOverride(call, creations, mode);
-  const { built, plain } = await (mode.onConflict === 'guess' ? buildGuess : buildAll)(call, creations, mode);
+  const { built, plain } = await buildAll(call, creations, mode).catch((error: unknown) => {
+    // what a new row misses is no business of one that may be there
+    if (mode.onConflict === 'guess') return { built: [], plain: undefined };
+    throw error;
+  });
   const chunks = chunksOf(built);
   const insertAll = async (): Promise<(Created | undefined)[]> => {
     const created: (Created | undefined)[] = creations.map(() => undefined);
@@ -106,18 +110,9 @@ async function buildAll(call: Call, creations: readonly Creation[], mode: Creati
 }
 
 /** Whether a row may be built before it is known to be missing: nothing but the entity's own class takes part in it. */
-export function canGuess({ em, meta }: Call, defaults: Readonly<Data>): boolean {
+export function canGuess({ em, meta, target }: Call, defaults: Readonly<Data>): boolean {
   for (const name in defaults) if (typeof defaults[name] === 'function') return false;
-  return PlainRows.serves(em, meta) && leavesNothing(em, meta);
-}
-
-/** An existing row needs nothing that a new one does, so what is missing for one is nobody's business yet. */
-async function buildGuess(call: Call, creations: readonly Creation[], mode: CreationMode): Promise<BuiltRows> {
-  try {
-    return await buildAll(call, creations, mode);
-  } catch {
-    return { built: [], plain: undefined };
-  }
+  return leavesNothing(em, meta) && PlainRows.of(em, meta, target.schema) !== undefined;
 }
 
 function inKeyOrder(call: Call, creations: readonly Creation[]): number[] {
@@ -153,10 +148,7 @@ async function createChunk(
   const all = chunk.length === 1 ? chunk[0]! : chunk.flat();
   const sentAt = nextMoment();
   const findsTaken = mode.onConflict === 'find' && (serverVersion(call.em) ?? 0) >= DO_SELECT_SINCE;
-  const inserting =
-    mode.onConflict === 'guess'
-      ? insertOneGuessed(call, all[0]!).then((row) => [row])
-      : insertChunk(call, chunk, all.length, findsTaken);
+  const inserting = insertChunk(call, chunk, findsTaken, mode.onConflict === 'guess');
   // by the next turn of the event loop the statement is on its way
   const [rows] = await Promise.all([inserting, mode.meanwhile && setImmediate().then(mode.meanwhile)]);
   const keyOf = all.length === 1 ? (row: Row) => row : keyReader(call);

@@ -7,7 +7,6 @@ import { fireOnLoad, hydrate, hydrateOver, primaryKeyText, storedData } from '..
 import { isFiltered } from '../orm/filters.js';
 import type { Meta } from '../orm/metadata.js';
 import { PlainRows } from '../orm/plain.js';
-import type { Sql } from '../orm/statement.js';
 import { MATCHES } from '../sql/select.js';
 import type { Call } from './call.js';
 import { selectMany } from './select-many.js';
@@ -65,43 +64,25 @@ interface Sighting {
 
 /** The rows that {@link findRows} makes entities of, where no query of MikroORM's is needed. */
 export async function sightRows(call: Call, lookups: readonly Lookup[], extra = ''): Promise<Sighting> {
-  const [only] = lookups;
-  if (only && lookups.length === 1) return { rows: [await sightRow(call, only, extra)], areDistinct: true };
   const sighted: (Row | typeof TAKEN | undefined)[] = lookups.map(() => undefined);
   const groups = [...Map.groupBy(lookups.keys(), (index) => lookups[index]!.shape).values()];
   let areDistinct = groups.length === 1;
   for (const group of groups) {
     const ofGroup = group.map((index) => lookups[index]!);
     const plan = planFor(driverOf(call.em), ofGroup[0]!);
-    const selected = await selectMany(senderOf(call), call.target, plan, ofGroup, extra);
+    // without a key there may be any number of rows, of which a lookup of its own stops at the second
+    const isShared = ofGroup.length === 1 && extra === '' && plan.key !== undefined && sharesSelects(call);
+    const selected = isShared
+      ? { rows: await selectShared(call, plan, ofGroup[0]!), indexOf: () => 0, areDistinct: false }
+      : await selectMany((statement) => run(call.em, statement, call.options), call.target, plan, ofGroup, extra);
     areDistinct &&= selected.areDistinct;
     for (const row of selected.rows) {
       const index = group[selected.indexOf(row)!]!;
       if (sighted[index]) throw multipleRowsError(lookups[index]!);
-      sighted[index] = sightOf(row);
+      sighted[index] = MATCHES in row && row[MATCHES] !== true ? TAKEN : row;
     }
   }
   return { rows: sighted, areDistinct };
-}
-
-/** {@link sightRows} for one lookup, which may share a statement with those of other calls. */
-async function sightRow(call: Call, lookup: Lookup, extra: string): Promise<Row | typeof TAKEN | undefined> {
-  const plan = planFor(driverOf(call.em), lookup);
-  // without a key there may be any number of rows, of which a lookup of its own stops at the second
-  const isShared = extra === '' && plan.key !== undefined && sharesSelects(call);
-  const rows = isShared
-    ? await selectShared(call, plan, lookup)
-    : (await selectMany(senderOf(call), call.target, plan, [lookup], extra)).rows;
-  if (rows.length > 1) throw multipleRowsError(lookup);
-  return rows[0] && sightOf(rows[0]);
-}
-
-function senderOf({ em, options }: Call): (statement: Sql) => Promise<Row[]> {
-  return (statement) => run(em, statement, options);
-}
-
-function sightOf(row: Row): Row | typeof TAKEN {
-  return MATCHES in row && row[MATCHES] !== true ? TAKEN : row;
 }
 
 /** The managed entity of a row that was read. */

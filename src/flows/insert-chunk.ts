@@ -7,9 +7,8 @@ import { insertByValue, insertRows, type InsertGroup } from '../sql/insert.js';
 import type { Sql } from '../orm/statement.js';
 import { ORDINAL } from '../sql/select.js';
 import type { Call, Data } from './call.js';
-import { insertGuessed } from './GuessedInsert.js';
 import { shareInsert, type SharedRow } from './SharedInsert.js';
-import { placeStrays } from './stray-rows.js';
+import { insertedRows } from './stray-rows.js';
 
 /** A row to create because nothing was found for its lookup. */
 export interface Creation {
@@ -31,24 +30,22 @@ export interface Built {
 /**
  * Inserts rows that one statement can carry, in groups of one unique key each.
  *
+ * @param isGuess whether it is one row that nobody has looked for; then it isn't inserted alone
  * @returns the inserted rows by position in the chunk; nothing where the key was taken
  */
-export function insertChunk(
+export async function insertChunk(
   call: Call,
   chunk: readonly Built[][],
-  size: number,
   findsTaken: boolean,
+  isGuess: boolean,
 ): Promise<(Row | undefined)[]> {
-  return insertOneShared(call, chunk, findsTaken) ?? insertAlone(call, chunk, size, findsTaken);
+  const shared = insertOneShared(call, chunk, findsTaken, isGuess);
+  if (shared) return [await shared];
+  return isGuess ? [undefined] : insertAlone(call, chunk, findsTaken);
 }
 
 /** Inserts a chunk by a statement of its own. Returns the inserted rows by position in the chunk. */
-async function insertAlone(
-  call: Call,
-  chunk: readonly Built[][],
-  size: number,
-  findsTaken: boolean,
-): Promise<(Row | undefined)[]> {
+async function insertAlone(call: Call, chunk: readonly Built[][], findsTaken: boolean): Promise<(Row | undefined)[]> {
   let ordinal = 0;
   const groups: InsertGroup[] = chunk.map((group) => ({
     key: group[0]!.key,
@@ -60,28 +57,13 @@ async function insertAlone(
     })),
   }));
   const byValue = groups.length === 1 ? insertByValue(call.target, groups[0]!) : undefined;
-  const inserted: (Row | undefined)[] = Array.from({ length: size }, () => undefined);
-  const strays: Row[] = [];
-  for (const row of await run(call.em, byValue?.statement ?? insertRows(call.target, groups), call.options)) {
-    const position = byValue ? byValue.indexOf(row) : Number(row[ORDINAL]) - 1;
-    if (position === undefined) strays.push(row);
-    else inserted[position] = row;
-  }
-  if (strays.length === 0) return inserted;
-  const open = [...inserted.keys()].filter((position) => !inserted[position]);
-  const lookups = open.map((position) => chunk[0]![position]!.creation.lookup);
+  const insert = byValue ?? {
+    statement: insertRows(call.target, groups),
+    indexOf: (row: Row) => Number(row[ORDINAL]) - 1,
+  };
   const send = (statement: Sql): Promise<Row[]> => run(call.em, statement, call.options);
-  for (const [index, row] of await placeStrays(send, call.target, lookups, strays)) inserted[open[index]!] = row;
-  return inserted;
-}
-
-/** Inserts a single row together with those of other calls, if none of them exists. */
-export async function insertOneGuessed(call: Call, { creation, candidate }: Built): Promise<Row | undefined> {
-  const driver = driverOf(call.em);
-  const plan = planFor(driver, creation.lookup);
-  const order = keyOrder(driver, creation.lookup);
-  const { lookup } = creation;
-  return insertGuessed(call, plan, { lookup, key: plan.key!, payload: candidate.payload, order, findsTaken: false });
+  const lookups = chunk.flatMap((group) => group.map(({ creation }) => creation.lookup));
+  return insertedRows(send, call.target, insert, lookups);
 }
 
 /** A single row may go together with those of other calls. */
@@ -89,12 +71,16 @@ function insertOneShared(
   call: Call,
   chunk: readonly Built[][],
   findsTaken: boolean,
-): Promise<(Row | undefined)[]> | undefined {
+  isGuess: boolean,
+): Promise<Row | undefined> | undefined {
   const [[built], ...others] = chunk as [Built[], ...Built[][]];
   if (others.length > 0 || chunk[0]!.length > 1 || !built?.key) return undefined;
-  const { creation, candidate, key } = built;
-  const order = keyOrder(driverOf(call.em), creation.lookup);
-  const row: SharedRow = { lookup: creation.lookup, key, payload: candidate.payload, order, findsTaken };
-  const inserted = shareInsert(call, row);
-  return inserted?.then((result) => [result]);
+  const {
+    creation: { lookup },
+    candidate: { payload },
+    key,
+  } = built;
+  const driver = driverOf(call.em);
+  const row: SharedRow = { lookup, key, payload, order: keyOrder(driver, lookup), findsTaken };
+  return shareInsert(call, isGuess ? { ...row, guess: planFor(driver, lookup) } : row);
 }

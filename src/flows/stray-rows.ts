@@ -1,6 +1,5 @@
 import type { Lookup } from '../natural-keys/lookup.js';
 import { planFor } from '../natural-keys/plan.js';
-import type { UniqueKey } from '../natural-keys/unique-keys.js';
 import { canonical, sequence } from '../orm/canonical.js';
 import type { Row } from '../orm/context.js';
 import type { Meta } from '../orm/metadata.js';
@@ -18,63 +17,48 @@ export function keyReader({ meta }: { readonly meta: Meta }): (row: Row) => unkn
     : (row) => sequence(columns.map((column) => canonical(row[column])));
 }
 
-/** The unique keys whose values came back in another form than they were sent in. */
-const inexact = new WeakSet<UniqueKey>();
-
-/** Whether the values of a key have come back as they were sent, so far. */
-export function isExact(key: UniqueKey): boolean {
-  return !inexact.has(key);
-}
-
 /**
  * Sends an insert of rows of one unique key.
  *
  * @param lookups of the rows, in their order
- * @returns the inserted rows by index of `lookups`
+ * @returns the inserted rows by index of `lookups`; nothing where the key was taken
  */
 export async function insertedRows(
   send: (statement: Sql) => Promise<Row[]>,
   target: Target,
-  key: UniqueKey,
   { statement, indexOf }: ByValue,
   lookups: readonly Lookup[],
-): Promise<Map<number, Row>> {
-  const inserted = new Map<number, Row>();
+): Promise<(Row | undefined)[]> {
+  const inserted: (Row | undefined)[] = lookups.map(() => undefined);
   const strays: Row[] = [];
   for (const row of await send(statement)) {
     const index = indexOf(row);
     if (index === undefined) strays.push(row);
-    else inserted.set(index, row);
+    else inserted[index] = row;
   }
-  if (strays.length === 0) return inserted;
-  inexact.add(key);
-  for (const [index, row] of await placeStrays(send, target, lookups, strays)) inserted.set(index, row);
+  if (strays.length > 0) await placeStrays(send, target, lookups, strays, inserted);
   return inserted;
 }
 
 /**
  * Finds what rows were inserted for whose key came back in another form than it was sent in, as from a column that isn't
  * of the type it was declared with. Only the database can tell.
- *
- * @param lookups of the rows that may have been inserted
- * @returns the strays by index of `lookups`
  */
-export async function placeStrays(
+async function placeStrays(
   send: (statement: Sql) => Promise<Row[]>,
   target: Target,
   lookups: readonly Lookup[],
   strays: readonly Row[],
-): Promise<Map<number, Row>> {
+  inserted: (Row | undefined)[],
+): Promise<void> {
   const keyOf = keyReader(target);
   const byKey = new Map(strays.map((row) => [keyOf(row), row]));
-  const placed = new Map<number, Row>();
   // lookups of one unique key may be of several shapes
-  for (const ofShape of Map.groupBy(lookups.keys(), (index) => lookups[index]!.shape).values()) {
+  const open = [...lookups.keys()].filter((index) => !inserted[index]);
+  for (const ofShape of Map.groupBy(open, (index) => lookups[index]!.shape).values()) {
     const group = ofShape.map((index) => lookups[index]!);
     for (const row of await send(selectRows(target, planFor(target.driver, group[0]!), group))) {
-      const stray = byKey.get(keyOf(row));
-      if (stray) placed.set(ofShape[Number(row[ORDINAL]) - 1]!, stray);
+      inserted[ofShape[Number(row[ORDINAL]) - 1]!] = byKey.get(keyOf(row));
     }
   }
-  return placed;
 }

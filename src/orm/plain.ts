@@ -116,19 +116,10 @@ export class PlainRows {
    * @returns `undefined` for entities that only MikroORM's factory can make
    */
   static of(em: EntityManager, meta: Meta, schema: string | undefined, areDistinct = false): PlainRows | undefined {
-    const shape = PlainRows.#shapeFor(em, meta);
-    return shape && new PlainRows(em, meta, shape, schema, areDistinct);
-  }
-
-  /** Whether {@link of} makes something of rows of an entity. */
-  static serves(em: EntityManager, meta: Meta): boolean {
-    return PlainRows.#shapeFor(em, meta) !== undefined;
-  }
-
-  static #shapeFor(em: EntityManager, meta: Meta): Shape | undefined {
     const shape = shapeOf(meta);
     if (!shape || em.config.get('forceUndefined') || em.config.get('forceEntityConstructor')) return undefined;
-    return em.getEventManager().hasListeners(EventType.onInit, meta) ? undefined : shape;
+    if (em.getEventManager().hasListeners(EventType.onInit, meta)) return undefined;
+    return new PlainRows(em, meta, shape, schema, areDistinct);
   }
 
   /** The entity of a row that was read; `undefined` when the identity map has one of its key, in whatever state. */

@@ -16,7 +16,7 @@ import { keyList, ORDINAL, type KeyList } from './select.js';
 import { indexByValue, type ByValue } from './by-value.js';
 
 /** The row to insert for one lookup: property-keyed values in database form. */
-export interface NewRow {
+interface NewRow {
   readonly payload: Readonly<Record<string, unknown>>;
   readonly lookup: Lookup;
   /** Comes back with the inserted row. */
@@ -73,23 +73,28 @@ function insertOne(target: Target, group: InsertGroup): Sql {
 /**
  * {@link insertRows} for rows with a unique key of one column, if that can be: no list of the keys is needed to tell the
  * rows apart.
+ *
+ * @param fewest rows that it is done for
+ * @param conditionOf what must hold for anything to be inserted, given the array of the keys
  */
-export function insertByValue(target: Target, { key, rows, isPlain }: InsertGroup): ByValue | undefined {
-  if (!key || isPlain || rows.length === 1) return undefined;
+export function insertByValue(
+  target: Target,
+  { key, rows, isPlain }: InsertGroup,
+  fewest?: number,
+  conditionOf?: (keys: Sql) => Sql,
+): ByValue | undefined {
+  if (key?.columns.length !== 1 || isPlain || rows.length === 1) return undefined;
+  const [name] = key.columns;
   const columns = rows.map((row) => columnsOf(target.driver, target.meta, row.payload));
-  const indexOf = indexByKey(key, columns);
-  const insert = indexOf && insertFrom(target, key, key, rows, columns, []);
+  const valueOf = (row: readonly Column[]): unknown => row.find((column) => column.name === name)?.value;
+  const indexOf = indexByValue(key.props[0]!, columns.map(valueOf));
+  const insert = indexOf && insertFrom(target, key, key, rows, columns, [], fewest);
   if (!insert) return undefined;
-  const sql = `${insert.into(insert.list.sql)} returning ${fullRow(target)}`;
+  const { list, names, into, params } = insert;
+  const condition = conditionOf?.(list.arrays![names.indexOf(name!)]!);
+  const sql = `${into(list.sql + (condition ? ` where ${condition.sql}` : ''))} returning ${fullRow(target)}`;
   // the values that all rows have in common stand before the list
-  return { statement: { sql, params: [...insert.params, ...insert.list.params] }, indexOf };
-}
-
-/** Tells inserted rows apart by a unique key of one column, if that can be. */
-export function indexByKey(key: UniqueKey, rows: readonly (readonly Column[])[]): ByValue['indexOf'] | undefined {
-  if (key.columns.length !== 1) return undefined;
-  const valueOf = (row: readonly Column[]): unknown => row.find(({ name }) => name === key.columns[0])?.value;
-  return indexByValue(key.props[0]!, rows.map(valueOf));
+  return { statement: { sql, params: [...params, ...list.params, ...(condition?.params ?? [])] }, indexOf };
 }
 
 /** The insert of a group as a `with` query, and the select of the rows that it inserted. */
@@ -175,7 +180,7 @@ interface ListInsert {
   readonly params: readonly unknown[];
 }
 
-export function insertFrom(
+function insertFrom(
   target: Target,
   key: UniqueKey,
   conflict: UniqueKey | undefined,

@@ -177,6 +177,16 @@ describe('lookups like those that found nothing of late', () => {
     expect(db.statements.take().length).toBeLessThanOrEqual(3 * 2);
   });
 
+  it('fail alone when a value can’t be written out', async () => {
+    await learn();
+    const results = await Promise.allSettled(
+      names(4).map((name, index) =>
+        repository().getOrCreate({ name }, { made: new Date(index === 1 ? Number.NaN : 0) }),
+      ),
+    );
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled', 'fulfilled']);
+  });
+
   it('are there for rows that exist, whatever would be wrong with new ones', async () => {
     await learn();
     const wanted = names(3);
