@@ -5,7 +5,7 @@ import { build } from 'esbuild';
 
 const { dependencies = {}, peerDependencies } = JSON.parse(readFileSync('package.json', 'utf8'));
 /** Bytes after gzip: what there is, and some room. Raise a limit on purpose, not by accident. */
-const limits = { 'dist/index.js': 60_000, 'dist/opentelemetry.js': 3_000 };
+const limits = { 'dist/index.js': 61_000, 'dist/opentelemetry.js': 3_000 };
 
 for (const [entry, limit] of Object.entries(limits)) {
   const { outputFiles } = await build({

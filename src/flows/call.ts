@@ -1,6 +1,6 @@
 import type { FilterQuery } from '@mikro-orm/core';
 import type { CacheSession } from './cache-session.js';
-import type { EntityManager } from '../orm/context.js';
+import type { EntityManager, Row } from '../orm/context.js';
 import type { Statistics } from '../observability/statistics.js';
 import type { Meta } from '../orm/metadata.js';
 import type { Target } from '../sql/parts.js';
@@ -42,6 +42,11 @@ export interface Call {
   sharedSelect?: object | undefined;
   /** The statement that was sent on the guess that no row of its callers is there, and had none for this call. */
   sharedGuess?: object | undefined;
+}
+
+/** A row is kept for the cache alone: thousands of them are work for the collector. */
+export function rowFor(call: Call, row: Row | undefined): Row | undefined {
+  return call.cache && row;
 }
 
 const handle = Symbol('creation');

@@ -10,7 +10,7 @@ import { PlainRows } from '../orm/plain.js';
 import { inUnit, noteCreated } from '../orm/unit.js';
 import { serverVersion } from '../orm/server-version.js';
 import { FOUND } from '../sql/insert.js';
-import { CreationContext, type Call, type Data } from './call.js';
+import { CreationContext, rowFor, type Call, type Data } from './call.js';
 import { manage } from './find.js';
 import { insertChunk, type Built, type Creation } from './insert-chunk.js';
 import { keyReader } from './stray-rows.js';
@@ -24,7 +24,8 @@ const CHUNK = 5_000;
 /** A row that was created. */
 export interface Created {
   readonly entity: object;
-  readonly row: Row;
+  /** Where there is a cache that it may go to. */
+  readonly row: Row | undefined;
   /** Whether another writer has created it, and the same statement has found it. */
   readonly isFound: boolean;
 }
@@ -63,26 +64,27 @@ export async function createRows(
 ): Promise<(Created | undefined)[]> {
   if (creations.length === 0) return [];
   if (call.createEntity) return createByOverride(call, creations, mode);
-  const { built, plain } = await buildAll(call, creations, mode).catch((error: unknown) => {
+  const { chunks, plain } = await buildAll(call, creations, mode).catch((error: unknown) => {
     // what a new row misses is no business of one that may be there
-    if (mode.onConflict === 'guess') return { built: [], plain: undefined };
+    if (mode.onConflict === 'guess') return { chunks: [], plain: undefined };
     throw error;
   });
-  const chunks = chunksOf(built);
+  const areMany = chunks.length > 1;
   const insertAll = async (): Promise<(Created | undefined)[]> => {
     const created: (Created | undefined)[] = creations.map(() => undefined);
-    for (const chunk of chunks) {
+    // what a chunk takes isn't kept when it is done
+    for (let chunk = chunks.shift(); chunk; chunk = chunks.shift()) {
       await createChunk(call, chunk, created, mode, plain);
       mode.onCreated?.(created.filter(Boolean).length);
     }
     return created;
   };
   // a batch that one statement can't hold is stored whole or not at all
-  return chunks.length > 1 && call.atomic ? inUnit(call.em, insertAll) : insertAll();
+  return areMany && call.atomic ? inUnit(call.em, insertAll) : insertAll();
 }
 
 interface BuiltRows {
-  readonly built: readonly Built[];
+  readonly chunks: Built[][][];
   /** Makes the rows' candidates their entities; `undefined` where something of the application's could tell them apart. */
   readonly plain: PlainRows | undefined;
 }
@@ -93,20 +95,20 @@ async function buildAll(call: Call, creations: readonly Creation[], mode: Creati
   const { em, meta, target } = call;
   const areApart = leavesNothing(em, meta);
   const plain = areApart ? PlainRows.of(em, meta, target.schema) : undefined;
-  const shared = areApart && creations.length > 1 ? Nursery.apart(em, target.schema) : undefined;
+  const shared = areApart && creations.length > 1 ? Nursery.apart(em, target.schema, plain) : undefined;
   for (const index of inKeyOrder(call, creations)) {
     const creation = creations[index]!;
     // thousands of rows don't wait for what is there at once
     const given = creationData(creation);
     const data = given instanceof Promise ? await given : given;
     const isWithin = !shared && plain && !em.global && !meta.primaryKeys.some((name) => name in data);
-    const nursery = isWithin ? Nursery.within(em, target.schema) : shared;
+    const nursery = isWithin ? Nursery.within(em, target.schema, plain) : shared;
     const building = buildCandidate(em, meta, data, target.schema, mode.hooks, nursery);
     const candidate = building instanceof Promise ? await building : building;
     const key = mode.onConflict === 'fail' ? undefined : planFor(driverOf(em), creation.lookup).key;
     built.push({ index, creation, candidate, key });
   }
-  return { built, plain };
+  return { chunks: chunksOf(built), plain };
 }
 
 /** Whether a row may be built before it is known to be missing: nothing but the entity's own class takes part in it. */
@@ -159,15 +161,15 @@ async function createChunk(
     // several lookups of a batch may name one row: the first of them created it, the others find it
     if (!row || seen.size === seen.add(keyOf(row)).size) continue;
     if (row[FOUND] === true) {
-      created[index] = { entity: manage(call, row), row, isFound: true };
+      created[index] = { entity: manage(call, row), row: rowFor(call, row), isFound: true };
       continue;
     }
     const entity =
-      plain?.adopt(candidate.entity, candidate.payload, row) ??
+      plain?.adopt(candidate.entity, row) ??
       hydrateCreated(call.em, candidate.meta, row, call.target.schema, candidate.entity, sentAt);
     entities.push(entity);
     if (all.length === 1) noteManaged(call.em, creation.lookup, call.target.schema, entity);
-    created[index] = { entity, row, isFound: false };
+    created[index] = { entity, row: rowFor(call, row), isFound: false };
   }
   noteCreated(call.em, entities);
   if (all.length > 1) noteManyManaged(call.em, call.meta);
@@ -198,7 +200,7 @@ async function createByOverride(
       call.createEntity!(await creationData(creation), new CreationContext(call, { insert }, creation.lookup.where));
     try {
       const entity = await (call.atomic ? inUnit(call.em, work) : work());
-      return { entity, row: row ?? {}, isFound: false };
+      return { entity, row: rowFor(call, row), isFound: false };
     } catch (error) {
       if (error instanceof LostRace) return undefined;
       throw error;

@@ -1,12 +1,13 @@
+import { setImmediate } from 'node:timers/promises';
 import { missingKeyError, planFor } from '../natural-keys/plan.js';
 import { findManaged, noteManaged, noteManyManaged } from '../natural-keys/managed.js';
-import { driverOf, run, type Row } from '../orm/context.js';
+import { driverOf, run } from '../orm/context.js';
 import { hearsLoads } from '../orm/entities.js';
 import { inUnit } from '../orm/unit.js';
 import { advisoryLock } from '../sql/advisory-lock.js';
 import { Batch, type Entry, type Got, type Request } from './batch.js';
 import type { CacheSession } from './cache-session.js';
-import type { Call } from './call.js';
+import { rowFor, type Call } from './call.js';
 import { canGuess, createRows, type CreationMode } from './create.js';
 import { expectsNone } from './expectation.js';
 import { findRows, manage, needsHost, needsPopulating, plainRows, populate, sightRows, TAKEN } from './find.js';
@@ -93,6 +94,9 @@ function guessesNone(call: Call, batch: Batch): boolean {
 /** Fewer rows are made entities at once. */
 const MANY = 50;
 
+/** Most lookups that one select of a batch answers: the rows of one are made entities while the next is answered. */
+const LOOKUPS = 10_000;
+
 /**
  * The first look into the database. Making entities of many rows takes as long as creating as many others, so that it can
  * be done while the database does that, unless somebody listens or it is the application that creates.
@@ -106,15 +110,28 @@ async function lookFirst(call: Call, batch: Batch, extraColumns = ''): Promise<(
     await lookInDatabase(call, batch, extraColumns);
     return undefined;
   }
-  const lookups = open.map(({ lookup }) => lookup);
+  let manageLast = (): void => undefined;
+  for (let start = 0; start < open.length; start += LOOKUPS) {
+    const entries = open.slice(start, start + LOOKUPS);
+    // by the next turn of the event loop the statement is on its way
+    const sighting = sight(call, entries, extraColumns);
+    const [areDistinct] = await Promise.all([sighting, setImmediate().then(manageLast)]);
+    manageLast = () => manageSighted(call, entries, areDistinct);
+    tellProgress(call, batch);
+  }
+  return manageLast;
+}
+
+/** Notes which rows the database has. Returns whether none of the table is among them twice. */
+async function sight(call: Call, entries: readonly Entry[], extraColumns: string): Promise<boolean> {
+  const lookups = entries.map(({ lookup }) => lookup);
   const { rows, areDistinct } = await sightRows(call, lookups, extraColumns);
-  for (const [index, entry] of open.entries()) {
+  for (const [index, entry] of entries.entries()) {
     const row = rows[index];
     entry.isTaken = row === TAKEN;
     if (row !== TAKEN) entry.sighted = row;
   }
-  tellProgress(call, batch);
-  return () => manageSighted(call, open, areDistinct);
+  return areDistinct;
 }
 
 function manageSighted(call: Call, entries: readonly Entry[], areDistinct: boolean): void {
@@ -192,17 +209,12 @@ async function createEntries(
     if (isFound) noteManaged(call.em, entry.lookup, call.target.schema, entity);
     entry.answerWith({
       entity,
-      row: rowFor(call, row),
+      row,
       servedBy: 'database',
       created: !isFound,
       raceLost: isFound,
     });
   });
-}
-
-/** A row is kept for the cache alone: thousands of them are work for the collector. */
-function rowFor(call: Call, row: Row | undefined): Row | undefined {
-  return call.cache && row;
 }
 
 function splitByKey(call: Call, entries: readonly Entry[]): { keyed: Entry[]; keyless: Entry[] } {

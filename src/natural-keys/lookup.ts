@@ -116,13 +116,8 @@ class LookupParser {
     if (Object.getOwnPropertySymbols(this.#where).length > 0) {
       throw this.#error('has a symbol key (a fragment of SQL)', 'use options.lookup for anything but plain equality');
     }
-    const parts: LookupPart[] = [];
-    for (const name of Object.keys(this.#where)) {
-      const found = this.#property(name, (this.#where as Record<string, unknown>)[name]);
-      if (Array.isArray(found)) parts.push(...found);
-      else parts.push(found);
-    }
-    return parts;
+    const where = this.#where as Record<string, unknown>;
+    return Object.keys(where).flatMap((name) => this.#property(name, where[name]));
   }
 
   #property(name: string, value: unknown): LookupPart | LookupPart[] {

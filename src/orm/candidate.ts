@@ -12,6 +12,7 @@ import {
 } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { LookupError } from '../errors.js';
+import type { PlainRows } from './plain.js';
 import { classesOfTable, isToMany, isToOne, requireProperty, type Meta, type Prop } from './metadata.js';
 
 /** An entity built to be inserted, apart from the caller's unit of work until its row exists. */
@@ -32,34 +33,39 @@ export class Nursery {
   readonly schema: string | undefined;
   readonly #computer: ChangeSetComputer;
   readonly #persister: Persister;
+  readonly #plain: PlainRows | undefined;
 
-  private constructor(em: EntityManager, schema: string | undefined) {
+  private constructor(em: EntityManager, schema: string | undefined, plain?: PlainRows) {
     this.em = em;
     this.schema = schema;
+    this.#plain = plain;
     this.#computer = new ChangeSetComputer(this.em, new Set());
     // a private method of MikroORM's persister: the very check of required properties that a flush makes
     this.#persister = this.em.getUnitOfWork(false).getChangeSetPersister() as unknown as Persister;
   }
 
   /** A fork of the caller's EntityManager, without its entities. */
-  static apart(em: EntityManager, schema: string | undefined): Nursery {
+  static apart(em: EntityManager, schema: string | undefined, plain?: PlainRows): Nursery {
     const options = { clear: true, keepTransactionContext: true, ...(schema === undefined ? {} : { schema }) };
-    return new Nursery(em.fork(options), schema);
+    return new Nursery(em.fork(options), schema, plain);
   }
 
   /**
    * The caller's EntityManager itself, which saves the fork: for an entity that can't have anything to do with another.
    * Of data with a primary key it would make the entity of that key, if it has one.
    */
-  static within(em: EntityManager, schema: string | undefined): Nursery {
-    return new Nursery(em, schema);
+  static within(em: EntityManager, schema: string | undefined, plain?: PlainRows): Nursery {
+    return new Nursery(em, schema, plain);
   }
 
   create(meta: Meta, data: Readonly<Record<string, unknown>>): ChangeSet<object> {
-    const entity = this.em.create(meta.class as EntityName<object>, prepareData(this.em, meta, data) as never, {
-      persist: false,
-      ...(this.schema === undefined ? {} : { schema: this.schema }),
-    });
+    const given = prepareData(this.em, meta, data);
+    const entity =
+      this.#plain?.build(given) ??
+      this.em.create(meta.class as EntityName<object>, given as never, {
+        persist: false,
+        ...(this.schema === undefined ? {} : { schema: this.schema }),
+      });
     const changeSet = this.#computer.computeChangeSet(entity);
     if (changeSet) return changeSet;
     throw new LookupError(`${meta.className} is readonly, so no row of it can be created.`, { entity: meta.className });

@@ -1,93 +1,10 @@
-import { EventType, ReferenceKind, helper, type EntityName } from '@mikro-orm/core';
+import { EventType, helper, type EntityFactory, type EntityName, type UnitOfWork } from '@mikro-orm/core';
 import type { AbstractSqlDriver, EntityManager } from '@mikro-orm/postgresql';
 import type { Row } from './context.js';
-import type { Meta, Prop } from './metadata.js';
+import type { Meta } from './metadata.js';
+import { shapeOf, type Data, type Shape } from './plain-shape.js';
 
-/*
- * MikroORM's factory makes an entity of any row. What it asks for each of them (inheritance, relations, custom types,
- * constructors, listeners) is the same for all rows of a batch, and nothing of it applies to many entities.
- */
-
-/** Property-keyed values of one row in database form. */
-type Data = Record<string, unknown>;
-
-const plainTypes = new Set(['string', 'number', 'boolean', 'Date']);
-/** Declared types whose values MikroORM's comparator neither copies nor looks into. */
-const primitive = new Set(['string', 'number', 'boolean', 'bigint']);
-
-/** Whether an entity's values are those of its row as they are: nothing but columns of simple types, and one class. */
-function isPlain(meta: Meta): boolean {
-  const isOrdinary = meta.root === meta && !meta.inheritanceType && !meta.serializedPrimaryKey && !meta.virtual;
-  return isOrdinary && meta.simplePK && !meta.forceConstructor && meta.props.every(isPlainProp);
-}
-
-function isPlainProp(prop: Prop): boolean {
-  const { kind, customType, runtimeType, fieldNames, persist } = prop;
-  if (kind !== ReferenceKind.SCALAR || customType || !plainTypes.has(runtimeType)) return false;
-  if (prop.lazy || prop.formula || prop.generated || prop.version || prop.embedded || prop.ref || prop.array)
-    return false;
-  // compared by identity, which a snapshot of its own could never have
-  if (runtimeType === 'Date' && primitive.has(prop.type.toLowerCase())) return false;
-  if (prop.getter || prop.setter || prop.accessor || prop.hydrate === false) return false;
-  return fieldNames?.length === 1 && persist !== false;
-}
-
-/**
- * What MikroORM defines on an entity: the mark of `ensurePropagation()`, and what its setters on the prototype define,
- * property by property, when they are called first. Made once, so that entities share functions and shape: of their own,
- * they take most of the time and memory of an entity.
- */
-function definitionsOf(meta: Meta): [name: string, descriptor: PropertyDescriptor][] {
-  const isTracked = ({ name, primary }: Prop): boolean =>
-    !primary && Object.getOwnPropertyDescriptor(meta.prototype, name)?.set !== undefined;
-  const accessors = meta.hydrateProps.filter(isTracked).map(({ name }) => [name, accessorOf(name)] as const);
-  return Object.entries({
-    ...(meta.definedProperties as PropertyDescriptorMap),
-    ...Object.fromEntries(accessors),
-  });
-}
-
-interface Wrapped {
-  readonly __helper?: { readonly __data: Data };
-}
-
-function accessorOf(name: string): PropertyDescriptor & ThisType<Wrapped> {
-  return {
-    get() {
-      return this.__helper?.__data[name];
-    },
-    set(value: unknown) {
-      this.__helper!.__data[name] = value;
-    },
-    enumerable: true,
-    configurable: true,
-  };
-}
-
-/** What is the same for all rows of a plain entity. */
-interface Shape {
-  readonly key: string;
-  readonly names: readonly string[];
-  readonly compared: readonly string[];
-  readonly definitions: readonly (readonly [name: string, descriptor: PropertyDescriptor])[];
-}
-
-const shapes = new WeakMap<Meta, Shape | false>();
-
-/** `false` for entities that only MikroORM's factory can make. */
-function shapeOf(meta: Meta): Shape | false {
-  let shape = shapes.get(meta);
-  if (shape === undefined) {
-    shape = isPlain(meta) && {
-      key: meta.primaryKeys[0]!,
-      names: meta.props.map(({ name }) => name),
-      compared: meta.comparableProps.map(({ name }) => name),
-      definitions: definitionsOf(meta),
-    };
-    shapes.set(meta, shape);
-  }
-  return shape;
-}
+const defined: PropertyDescriptor = { value: true };
 
 /** Brings rows of a plain entity into an identity map, as MikroORM's factory would. */
 export class PlainRows {
@@ -96,6 +13,9 @@ export class PlainRows {
   readonly #shape: Shape;
   readonly #schema: string | undefined;
   readonly #schemaName: string | undefined;
+  readonly #uow: UnitOfWork;
+  readonly #hydrator: ReturnType<EntityManager['config']['getHydrator']>;
+  readonly #factory: EntityFactory;
   /** Whether the identity map may have an entity of a row. */
   readonly #mayKnow: boolean;
 
@@ -108,7 +28,10 @@ export class PlainRows {
       meta,
       schema === undefined ? {} : { schema },
     );
-    this.#mayKnow = !areDistinct || em.getUnitOfWork(false).getIdentityMap().getStore(meta).size > 0;
+    this.#uow = em.getUnitOfWork(false);
+    this.#hydrator = em.config.getHydrator(em.getMetadata());
+    this.#factory = em.getEntityFactory();
+    this.#mayKnow = !areDistinct || this.#uow.getIdentityMap().getStore(meta).size > 0;
   }
 
   /**
@@ -130,17 +53,22 @@ export class PlainRows {
 
   /** The entity of a row whose values are mapped already and nobody else's, and whose key the identity map doesn't have. */
   loadData(data: Data): object {
-    const entity = Object.create(this.#meta.class.prototype as object) as object;
-    const wrapped = helper(entity);
-    wrapped.__managed = true;
-    wrapped.__schema = this.#schemaName!;
-    wrapped.__initialized = true;
-    const { key, definitions } = this.#shape;
-    // in the factory's order
-    (entity as Data)[key] = data[key];
-    // one by one: `Object.defineProperties()` takes twice as long
-    for (const [name, descriptor] of definitions) Reflect.defineProperty(entity, name, descriptor);
-    this.#manage(entity, data, data, true);
+    const entity = this.#blank();
+    this.#hydrate(entity, data, false);
+    Object.setPrototypeOf(entity, this.#meta.prototype);
+    this.#manage(entity, data, true);
+    return entity;
+  }
+
+  /**
+   * A new entity of the application's data, as `em.create()` makes it, known to no unit of work; `undefined` where the class
+   * has something to run.
+   */
+  build(data: Readonly<Data>): object | undefined {
+    if (!this.#shape.isEmptyClass) return undefined;
+    const entity = this.#blank();
+    this.#hydrate(entity, data, true);
+    if (this.#em.config.get('processOnCreateHooksEarly')) this.#factory.assignDefaultValues(entity, this.#meta);
     return entity;
   }
 
@@ -148,40 +76,60 @@ export class PlainRows {
    * Has a candidate itself, which was built for the row and belongs to no unit of work, become the entity of the row that
    * was made of it; `undefined` as in {@link load}.
    */
-  adopt(candidate: object, payload: Readonly<Data>, row: Row): object | undefined {
+  adopt(candidate: object, row: Row): object | undefined {
     const data = this.#dataOf(row);
     if (!data) return undefined;
-    const changed: Data = {};
-    // candidates may have been given one and the same Date, which each entity needs for itself
-    for (const name of this.#shape.names) {
-      const value = data[name];
-      if (value !== payload[name] || value instanceof Date) changed[name] = value;
-    }
-    this.#manage(candidate, data, changed, false);
+    // all of it: candidates may have been given one and the same Date, which each entity needs for itself
+    this.#hydrate(candidate, data, false);
+    // one that was blank stays behind another prototype until its values are all there
+    if (this.#shape.isEmptyClass) Object.setPrototypeOf(candidate, this.#meta.prototype);
+    this.#manage(candidate, data, false);
     return candidate;
   }
 
   #dataOf(row: Row): Data | undefined {
     const data = this.#em.getDriver().mapResult(row, this.#meta) as Data;
     if (!this.#mayKnow) return data;
-    const uow = this.#em.getUnitOfWork(false);
-    const known = uow.getById(this.#meta.class as EntityName<object>, data[this.#shape.key], this.#schemaName);
+    const known = this.#uow.getById(this.#meta.class as EntityName<object>, data[this.#shape.key], this.#schemaName);
     return known ? undefined : data;
   }
 
-  #manage(entity: object, data: Data, values: Data, isLoad: boolean): void {
-    const em = this.#em;
+  #blank(): object {
+    const entity = new this.#shape.Blank();
+    helper(entity).__schema = this.#schemaName!;
+    // all that ensurePropagation() defines where there are no relations
+    return Object.defineProperty(entity, '__gettersDefined', defined);
+  }
+
+  #hydrate(entity: object, data: Data, isNew: boolean): void {
+    const meta = this.#meta;
+    this.#hydrator.hydrate(
+      entity,
+      meta,
+      data,
+      this.#factory,
+      'full',
+      isNew,
+      !isNew,
+      this.#schema,
+      this.#schemaName,
+      isNew,
+    );
+  }
+
+  #manage(entity: object, data: Data, isLoad: boolean): void {
     const wrapped = helper(entity);
-    wrapped.__processing = true;
-    em.config
-      .getHydrator(em.getMetadata())
-      .hydrate(entity, this.#meta, values, em.getEntityFactory(), 'full', false, true, this.#schema, this.#schemaName);
-    em.getUnitOfWork(false).register(entity, undefined, { loaded: isLoad });
-    // a property that a cache region excludes isn't there, and must be loaded by the next query for the entity
-    for (const name of this.#shape.names) if (data[name] !== undefined) wrapped.__loadedProperties.add(name);
+    this.#uow.register(entity, undefined, { loaded: isLoad });
+    wrapped.__loadedProperties = this.#namesIn(data);
     wrapped.__originalEntityData = this.#snapshotOf(data);
-    wrapped.__processing = false;
     if (!isLoad) wrapped.populated();
+  }
+
+  /** A property that a cache region excludes isn't there, and must be loaded by the next query for the entity. */
+  #namesIn(data: Data): Set<string> {
+    const { names, allNames } = this.#shape;
+    const given = names.filter((name) => data[name] !== undefined);
+    return given.length === names.length ? allNames : new Set(given);
   }
 
   /** What MikroORM's comparator would make of the entity. */

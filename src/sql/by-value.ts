@@ -23,6 +23,7 @@ export function indexByValue(prop: Prop, values: readonly unknown[]): ByValue['i
   const isOwn = exact.find(([types]) => types.test(prop.columnTypes[0]!))?.[1];
   if (!isOwn || !values.every(isOwn)) return undefined;
   const column = prop.fieldNames[0]!;
-  const indexes = new Map(values.map((value, index) => [value, index]));
+  const indexes = new Map<unknown, number>();
+  for (const [index, value] of values.entries()) indexes.set(value, index);
   return indexes.size === values.length ? (row) => indexes.get(row[column]) : undefined;
 }

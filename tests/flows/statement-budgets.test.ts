@@ -158,6 +158,25 @@ describe.each(classes)('the statements of %s', (_, entity, table) => {
     },
   );
 
+  it('are a select for each 10,000 lookups of a batch, whose rows become one entity each', async () => {
+    const prefix = newName();
+    const sql = `insert into "${table}" (name) select $1 || i from generate_series(0, 10499) i where i % 7 > 0`;
+    await rival.query(sql, [`${prefix}-`]);
+    const wheres = Array.from({ length: 10_500 }, (_value, index) => ({ name: `${prefix}-${index}` }));
+    const repo = repository();
+    const results = await repo.getOrCreateMany(wheres);
+    expect(kinds(db.statements.take())).toEqual(['select', 'select', 'insert']);
+    expect(results.map(([{ name }]) => name)).toEqual(wheres.map(({ name }) => name));
+    expect(results.map(([, created]) => created)).toEqual(wheres.map((_where, index) => index % 7 === 0));
+    expect(new Set(results.map(([{ id }]) => id)).size).toBe(wheres.length);
+
+    // of lookups by other properties that lead to the same rows, which the identity map has by then
+    const others = [...results.map(([{ id }]) => ({ id })).toReversed(), { name: newName() }];
+    const again = await repo.getOrCreateMany(others);
+    expect(again.slice(0, -1).every(([tag], index) => tag === results.at(-1 - index)![0])).toBe(true);
+    expect(kinds(db.statements.take())).toEqual(['select', 'insert']);
+  });
+
   it('do not grow with the property sets of a batch beyond one select for each', async () => {
     const wheres = Array.from({ length: 20 }, (_value, index) =>
       index % 2 === 0 ? { name: newName() } : { name: newName(), weight: index },

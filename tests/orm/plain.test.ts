@@ -61,6 +61,37 @@ class Doubling extends Type<number, number> {
   }
 }
 
+/** What `em.create()` and a constructor do with one another: arguments, fields, a default, a value of creation. */
+class MadeBase {
+  id!: number;
+  name: string;
+  label = 'of the class';
+  rank?: number;
+  stamp?: string;
+  readonly seen: string[] = [];
+
+  constructor(name: string, unknown: object) {
+    this.name = name.toUpperCase();
+    this.seen.push(...Object.keys(unknown));
+  }
+}
+
+const Made = defineEntity({
+  class: MadeBase,
+  properties: {
+    id: id(),
+    name: p.string().unique(),
+    label: p.string(),
+    rank: p.integer().default(3),
+    stamp: p.string().onCreate(() => 'stamped'),
+    note: p.string().nullable(),
+  },
+});
+const Bare = defineEntity({
+  name: 'Bare',
+  properties: { id: id(), name: p.string(), rank: p.integer().default(3), at: p.datetime().nullable() },
+});
+
 const Part = defineEntity({ name: 'Part', embeddable: true, properties: { city: p.string() } });
 const fancy = {
   'a custom type': defineEntity({ name: 'Custom', properties: { id: id(), half: p.type(Doubling) } }),
@@ -90,7 +121,7 @@ let db: TestOrm;
 let meta: Meta;
 
 beforeAll(async () => {
-  db = await createTestOrm({ entities: [Thing, Part, ...(Object.values(fancy) as EntitySchema[])] });
+  db = await createTestOrm({ entities: [Thing, Made, Bare, Part, ...(Object.values(fancy) as EntitySchema[])] });
   meta = db.orm.getMetadata().get(Thing);
 });
 beforeEach(async () => {
@@ -103,6 +134,13 @@ beforeEach(async () => {
 const fork = (): EntityManager => db.orm.em.fork();
 const rowsOf = (em: EntityManager): Promise<Row[]> => em.execute<Row[]>('select * from thing_base order by id');
 const plainOf = (em: EntityManager): PlainRows => PlainRows.of(em, meta, undefined)!;
+
+/** What MikroORM's factory makes of a row. */
+function hostEntity(em: EntityManager, row: Row): object {
+  const data = em.getDriver().mapResult(row, meta)!;
+  const options = { merge: true, convertCustomTypes: true, recomputeSnapshot: true };
+  return em.getEntityFactory().create(Thing as EntityName<object>, data, options);
+}
 
 function isKnown(em: EntityManager, entity: object): boolean {
   const key = helper(entity).getPrimaryKey() as never;
@@ -136,8 +174,12 @@ describe('a row that was read', () => {
     const loader = plainOf(one);
     for (const row of rows) {
       const entity = loader.load(row)!;
-      const expected = looksOf(other, hydrate(other, meta, row, undefined));
-      expect(looksOf(one, entity)).toEqual(expected);
+      // its values are its own, as those of fields of a class are
+      const { kinds: _, data: __, ...expected } = looksOf(other, hostEntity(other, row)) as Record<string, unknown>;
+      const looks = looksOf(one, entity) as Record<string, unknown>;
+      expect(looks).toMatchObject(expected);
+      expect(looks['keys']).toEqual(expected['keys']);
+      expect(hydrate(fork(), meta, row, undefined)).toEqual(entity);
       expect(Object.getPrototypeOf(entity)).toBe(ThingBase.prototype);
     }
     db.statements.take();
@@ -154,6 +196,41 @@ describe('a row that was read', () => {
     await em.flush();
     const [now] = await rowsOf(em);
     expect(now).toMatchObject({ weight: 7, seen_at: expect.stringContaining('2000-01-02') as unknown });
+  });
+
+  it('takes over what a nested transaction changed in its copy of it', async () => {
+    const em = fork();
+    const [row] = await rowsOf(em);
+    const entity = plainOf(em).load(row!) as ThingBase;
+    await em.transactional(
+      async (inner) => {
+        const copy = plainOf(inner).load((await rowsOf(inner))[0]!) as ThingBase;
+        expect(copy).not.toBe(entity);
+        copy.weight = 9;
+      },
+      { clear: true },
+    );
+    expect(entity.weight).toBe(9);
+    entity.name = 'later';
+    db.statements.take();
+    await em.flush();
+    expect(db.statements.take().join(' ')).toMatch(/update "thing_base" set "name" = 'later' where/);
+    const [now] = await rowsOf(em);
+    expect(now).toMatchObject({ weight: 9, name: 'later' });
+  });
+
+  it('shares the names of its properties with others, whatever MikroORM does to one of them', async () => {
+    const em = fork();
+    const plain = plainOf(em);
+    const [one, two] = (await rowsOf(em)).map((row) => plain.load(row)!);
+    const names = [...helper(two!).__loadedProperties];
+    await em.refresh(one as never);
+    em.assign(one!, { weight: 4 } as never);
+    await em.flush();
+    const data = { id: 1, name: 'full', unknown: 5 };
+    em.getEntityFactory().create(Thing as EntityName<object>, data, { merge: true, refresh: true });
+    expect([...helper(two!).__loadedProperties]).toEqual(names);
+    expect([...helper(one!).__loadedProperties]).toEqual(names);
   });
 
   it('has its onLoad waiting', async () => {
@@ -188,11 +265,11 @@ describe('a candidate', () => {
     const [one, other] = [fork(), fork()];
     const row = await insert(one);
     const nursery = Nursery[where](one, undefined);
-    const { entity, payload } = await buildCandidate(one, meta, data, undefined, 'fire', nursery);
-    expect(plainOf(one).adopt(entity, payload, row)).toBe(entity);
+    const { entity } = await buildCandidate(one, meta, data, undefined, 'fire', nursery);
+    expect(plainOf(one).adopt(entity, row)).toBe(entity);
     // a field of the class is a value of its own, as after `em.create()` and a flush
     const { kinds: _, data: __, keys, loaded, ...looks } = looksOf(one, entity) as Record<string, unknown>;
-    const expected = looksOf(other, hydrate(other, meta, row, undefined)) as Record<string, unknown>;
+    const expected = looksOf(other, hostEntity(other, row)) as Record<string, unknown>;
     expect({ ...expected, ...looks, json: undefined }).toEqual({ ...expected, json: undefined });
     expect(new Set(keys as string[])).toEqual(new Set(expected['keys'] as string[]));
     expect(loaded).toEqual(expected['loaded']);
@@ -218,9 +295,41 @@ describe('a candidate', () => {
     const em = fork();
     const row = await insert(em);
     const known = await em.findOneOrFail(Thing, { name: 'new' });
-    const { entity, payload } = await buildCandidate(em, meta, data, undefined);
-    expect(plainOf(em).adopt(entity, payload, row)).toBeUndefined();
+    const { entity } = await buildCandidate(em, meta, data, undefined);
+    expect(plainOf(em).adopt(entity, row)).toBeUndefined();
     expect(em.getUnitOfWork(false).getById(Thing as EntityName<object>, known.id as never)).toBe(known);
+  });
+});
+
+describe.each([
+  ['with a constructor, fields and a property beside its columns', Made, { name: 'a', note: 'n' }],
+  ['that runs nothing', Bare, { name: 'a', at: new Date('2026-05-05T05:05:05Z') }],
+  ['that is given all there is', Bare, { name: 'a', rank: 5, at: null, id: 12 }],
+])('a new entity of a class %s', (_name, entity, data) => {
+  it('is what em.create() makes, and the same row', async () => {
+    const em = fork();
+    const ofEntity = db.orm.getMetadata().get(entity as EntityName<object>) as Meta;
+    const plain = PlainRows.of(em, ofEntity, undefined)!;
+    const build = async (nursery: Nursery) => buildCandidate(em, ofEntity, data, undefined, 'fire', nursery);
+    const made = await build(Nursery.apart(em, undefined, plain));
+    const hosts = await build(Nursery.apart(em, undefined));
+    expect(made.payload).toEqual(hosts.payload);
+    expect({ ...made.entity }).toEqual({ ...hosts.entity });
+    expect(JSON.stringify(made.entity)).toBe(JSON.stringify(hosts.entity));
+    expect(made.entity).toBeInstanceOf(ofEntity.class);
+    const flagsOf = (of: object): unknown[] => {
+      const { __managed, __initialized, __processing, __schema } = helper(of);
+      return [__managed, __initialized, __processing, __schema];
+    };
+    expect(flagsOf(made.entity)).toEqual(flagsOf(hosts.entity));
+    const errorOf = async (nursery: Nursery): Promise<string> => {
+      const building = async () =>
+        buildCandidate(em, ofEntity, { ...data, name: undefined }, undefined, 'fire', nursery);
+      return building().then(String, String);
+    };
+    await expect(errorOf(Nursery.apart(em, undefined, plain))).resolves.toBe(
+      await errorOf(Nursery.apart(em, undefined)),
+    );
   });
 });
 
