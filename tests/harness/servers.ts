@@ -169,7 +169,9 @@ export async function createDatabase(name = 'db'): Promise<string> {
   databases += 1;
   const label = name.replaceAll(/\W+/g, '_').slice(0, 16);
   const database = `${databasePrefix(testRun().runId)}${fileId}_${databases}_${label}`;
-  await onServer((client) => client.query(`create database ${client.escapeIdentifier(database)} template template0 strategy file_copy`));
+  await onServer((client) =>
+    client.query(`create database ${client.escapeIdentifier(database)} template template0 strategy file_copy`),
+  );
   const url = new URL(testRun().postgresUrl);
   url.pathname = `/${database}`;
   return url.href;
