@@ -1,5 +1,5 @@
 import { keyOrder, planFor } from '../natural-keys/plan.js';
-import type { Lookup } from '../natural-keys/lookup.js';
+import { isNamedBy, type Lookup } from '../natural-keys/lookup.js';
 import type { UniqueKey } from '../natural-keys/unique-keys.js';
 import type { Candidate } from '../orm/candidate.js';
 import { driverOf, run, type Row } from '../orm/context.js';
@@ -80,6 +80,8 @@ function insertOneShared(
     candidate: { payload },
     key,
   } = built;
+  // of another key nothing tells whether the row that was asked for is there
+  if (isGuess && !isNamedBy(lookup, ({ name }) => payload[name])) return undefined;
   const driver = driverOf(call.em);
   const row: SharedRow = { lookup, key, payload, order: keyOrder(driver, lookup), findsTaken };
   return shareInsert(call, isGuess ? { ...row, guess: planFor(driver, lookup) } : row);

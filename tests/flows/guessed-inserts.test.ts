@@ -35,6 +35,18 @@ const Hooked = withRepo(
   defineEntity({ name: 'Hooked', properties, hooks: { beforeCreate: [beforeCreate] } }),
   GetOrCreateRepo,
 );
+class LoudBase {
+  id!: number;
+  name: string;
+
+  constructor(name: string) {
+    this.name = `${name}!`;
+  }
+}
+const Loud = withRepo(
+  defineEntity({ class: LoudBase, properties: { id: p.integer().primary(), name: p.string().unique() } }),
+  GetOrCreateRepo,
+);
 const Typed = withRepo(
   defineEntity({ name: 'Typed', properties: { id: p.integer().primary(), name: p.string().unique() } }),
   GetOrCreateRepo,
@@ -45,7 +57,7 @@ let rival: Client;
 let watcher: Client;
 
 beforeAll(async () => {
-  db = await createTestOrm({ entities: [Tag, Strict, Hooked, Typed] });
+  db = await createTestOrm({ entities: [Tag, Strict, Hooked, Loud, Typed] });
   rival = await rivalClient(db.url);
   watcher = await rivalClient(db.url);
 });
@@ -206,6 +218,21 @@ describe('lookups like those that found nothing of late', () => {
     expect(found).toMatchObject({ name: 'there' });
     expect(missing).toMatchObject({ message: expect.stringContaining('kind') as string });
   });
+
+  it.each(['default', 'constructor'] as const)(
+    'find the rows that they name where a %s gives new ones other keys',
+    async (way) => {
+      const entity = way === 'default' ? Tag : (Loud as unknown as Entity);
+      const table = way === 'default' ? 'tag' : 'loud_base';
+      for (let time = 0; time < 2; time += 1) await getAll(names(4), {}, entity);
+      const wanted = names(3);
+      await rival.query(`insert into ${table} (name) select unnest($1::text[])`, [wanted]);
+      const results = await Promise.all(
+        wanted.map((name) => repository(entity).getOrCreate({ name }, way === 'default' ? { name: `${name}!` } : {})),
+      );
+      expect(results.map(([{ name }, created]) => [name, created])).toEqual(wanted.map((name) => [name, false]));
+    },
+  );
 
   it('wait for a key that another transaction has inserted, and nobody else waits with it', async () => {
     await learn();
