@@ -1,4 +1,3 @@
-import { setImmediate } from 'node:timers/promises';
 import { PlusError } from '../errors.js';
 import { noteManaged, noteManyManaged } from '../natural-keys/managed.js';
 import { keyOrder, planFor } from '../natural-keys/plan.js';
@@ -13,6 +12,7 @@ import { FOUND } from '../sql/insert.js';
 import { CreationContext, rowFor, type Call, type Data } from './call.js';
 import { manage } from './find.js';
 import { insertChunk, type Built, type Creation } from './insert-chunk.js';
+import { workMeanwhile } from './meanwhile.js';
 import { keyReader } from './stray-rows.js';
 
 /** The first version of PostgreSQL that knows `on conflict do select`. */
@@ -151,8 +151,7 @@ async function createChunk(
   const sentAt = nextMoment();
   const findsTaken = mode.onConflict === 'find' && (serverVersion(call.em) ?? 0) >= DO_SELECT_SINCE;
   const inserting = insertChunk(call, chunk, findsTaken, mode.onConflict === 'guess');
-  // by the next turn of the event loop the statement is on its way
-  const [rows] = await Promise.all([inserting, mode.meanwhile && setImmediate().then(mode.meanwhile)]);
+  const rows = await (mode.meanwhile ? workMeanwhile(inserting, mode.meanwhile) : inserting);
   const keyOf = all.length === 1 ? (row: Row) => row : keyReader(call);
   const seen = new Set<unknown>();
   const entities: object[] = [];

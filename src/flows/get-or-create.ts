@@ -1,4 +1,3 @@
-import { setImmediate } from 'node:timers/promises';
 import { missingKeyError, planFor } from '../natural-keys/plan.js';
 import { findManaged, noteManaged, noteManyManaged } from '../natural-keys/managed.js';
 import { driverOf, run } from '../orm/context.js';
@@ -11,6 +10,7 @@ import { rowFor, type Call } from './call.js';
 import { canGuess, createRows, type CreationMode } from './create.js';
 import { expectsNone } from './expectation.js';
 import { findRows, manage, needsHost, needsPopulating, plainRows, populate, sightRows, TAKEN } from './find.js';
+import { workMeanwhile } from './meanwhile.js';
 import { sharesSelects } from './SharedSelect.js';
 import { tellProgress } from './progress.js';
 import { reportLookups } from './report.js';
@@ -113,9 +113,7 @@ async function lookFirst(call: Call, batch: Batch, extraColumns = ''): Promise<(
   let manageLast = (): void => undefined;
   for (let start = 0; start < open.length; start += LOOKUPS) {
     const entries = open.slice(start, start + LOOKUPS);
-    // by the next turn of the event loop the statement is on its way
-    const sighting = sight(call, entries, extraColumns);
-    const [areDistinct] = await Promise.all([sighting, setImmediate().then(manageLast)]);
+    const areDistinct = await workMeanwhile(sight(call, entries, extraColumns), manageLast);
     manageLast = () => manageSighted(call, entries, areDistinct);
     tellProgress(call, batch);
   }

@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import { defineEntity, p } from '@mikro-orm/postgresql';
 import { GetOrCreateRepo, NonAtomicRepo, withRepo, type Progress } from '../../src/index.js';
 import { createTestOrm } from '../harness/orm.js';
@@ -57,5 +58,19 @@ describe('onProgress of getOrCreateMany', () => {
     await expect(end(Atomic)).resolves.toBe(0);
     // it opens no transaction of its own, so what was stored by then stays
     await expect(end(Single)).resolves.toBe(5_000);
+  });
+
+  it('leaves the EntityManager alone once the batch was ended', async () => {
+    await using db = await createTestOrm({ entities: [Atomic] });
+    await db.orm.em.execute(`insert into atomic (name) select 'n' || i from generate_series(0, ${MANY}) i`);
+    const em = db.orm.em.fork();
+    const controller = new AbortController();
+    const onProgress = (): void => controller.abort(new Error('enough'));
+    const { signal } = controller;
+    const batch = em.getRepository(Atomic).getOrCreateMany(names(MANY), {}, { onProgress, signal });
+    await expect(batch).rejects.toThrow('enough');
+    em.clear();
+    await setTimeout(50);
+    expect([...em.getUnitOfWork().getIdentityMap()]).toEqual([]);
   });
 });
