@@ -97,6 +97,8 @@ export function hydrateCreated(
   em.getUnitOfWork(false).unmarkAsLoaded(entity);
   for (const prop of helper(entity).__meta.props as Prop[]) {
     if (isToMany(prop)) {
+      // what MikroORM adds to the target of an M:N relation for its own joins
+      if (prop.hydrate === false) continue;
       const collection = (entity as Data)[prop.name];
       if (!Utils.isCollection(collection)) Collection.create(entity as never, prop.name as never, [], false);
       else if (!collection.isInitialized()) collection.hydrate([]);

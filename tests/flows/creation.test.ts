@@ -198,6 +198,24 @@ describe('the creation of a row', () => {
     expect(book.tags.count()).toBe(0);
   });
 
+  it('shows nothing of an M:N relation that only its other side declares', async () => {
+    const Label = withRepo(
+      defineEntity({ name: 'Label', properties: { id: p.integer().primary(), name: p.string().unique() } }),
+      GetOrCreateRepo,
+    );
+    const Thing = defineEntity({
+      name: 'Thing',
+      properties: { id: p.integer().primary(), labels: () => p.manyToMany(Label).owner() },
+    });
+    await using own = await createTestOrm({ entities: [Label, Thing] });
+    const em = own.orm.em.fork();
+    const [label] = await em.getRepository(Label).getOrCreate({ name: 'new' });
+    expect(JSON.parse(JSON.stringify(label))).toEqual({ id: label.id, name: 'new' });
+    const thing = em.create(Thing, { labels: [label] });
+    await em.flush();
+    await expect(own.orm.em.fork().count(Thing, { id: thing.id, labels: label })).resolves.toBe(1);
+  });
+
   it('lets items be added to a collection of the new entity, and flushed', async () => {
     const em = db.orm.em.fork();
     const [book] = await em.getRepository(Book).getOrCreate({ title: 't', author: 1 });
