@@ -11,7 +11,9 @@ interface Index {
   /** Names of the properties. */
   readonly names: readonly string[];
   readonly entities: Map<string, object>;
-  /** How many entities the identity map held when it was last looked through. */
+  /** What the identity map held them in when it was last looked through: another one after a `clear()`. */
+  store: object | undefined;
+  /** How many of them there were. */
   seen: number;
 }
 
@@ -31,7 +33,8 @@ export function findManaged(em: EntityManager, lookup: Lookup, schema: string | 
   const store = em.getUnitOfWork(false).getIdentityMap().getStore(lookup.meta.root);
   if (store.size === 0) return undefined;
   const index = findIndex(em, lookup, schema) ?? addIndex(em, lookup, schema);
-  if (index.seen !== store.size) scan(index, store.values(), lookup, em, schema);
+  if (index.store !== store || index.seen !== store.size) scan(index, store.values(), lookup, em, schema);
+  index.store = store;
   index.seen = store.size;
   const entity = index.entities.get(lookup.values);
   if (entity && isUndone(entity)) {
@@ -61,7 +64,7 @@ export function noteManyManaged(em: EntityManager, meta: Meta): void {
 
 function addIndex(em: EntityManager, { meta, parts }: Lookup, schema: string | undefined): Index {
   const names = parts.map(({ prop }) => prop.name);
-  const index: Index = { root: meta.root, schema, names, entities: new Map(), seen: 0 };
+  const index: Index = { root: meta.root, schema, names, entities: new Map(), store: undefined, seen: 0 };
   ((em as Indexed)[INDEXES] ??= []).push(index);
   return index;
 }

@@ -71,6 +71,16 @@ describe('a managed entity', () => {
     expect(kinds(db.statements.take())).toEqual(['select']);
   });
 
+  it('is found after a clear(), when as many others are there as before', async () => {
+    const { em, repository } = await open();
+    await repository.getOrCreate({ name: 'a' });
+    em.clear();
+    const loaded = await em.findOneOrFail(Tag, { name: 'b' });
+    db.statements.take();
+    await expect(repository.getOrCreate({ name: 'b' })).resolves.toEqual([loaded, false]);
+    expect(db.statements.take()).toEqual([]);
+  });
+
   it('is created anew after its removal was flushed', async () => {
     const { em, repository, tag } = await open();
     em.remove(tag);
