@@ -75,6 +75,35 @@ describe.each(places)('eight processes racing %s', (_place, inTransaction) => {
   );
 });
 
+describe('eight processes whose callers guess that their rows are new', () => {
+  it('get the same rows, each created by one of them, when their names overlap', async () => {
+    let [guesses, rounds] = [0, 0];
+    for (; rounds < 40; rounds += 1) {
+      const names = Array.from({ length: 20 }, (_value, at) => `guess ${rounds} ${(at * 7) % 20}`);
+      // two rounds of names of its own have a process guess in the third, rightly, and in the fourth, where names overlap
+      const own = (index: number) => Array.from({ length: 5 }, (_value, at) => `guess ${rounds} of ${index} ${at}`);
+      const input = (index: number): RaceInput => ({
+        call: 'getOrCreateEach',
+        names: rounds % 4 === 3 ? listOf(names, index) : own(index),
+        inTransaction: false,
+      });
+      const outputs = await group.round(input);
+      for (const ofName of Map.groupBy(outputs.flat(), ({ name }) => name).values()) {
+        expect(new Set(ofName.map(({ id }) => id)).size).toBe(1);
+        expect(ofName.filter(({ created }) => created)).toHaveLength(1);
+      }
+      const byCreator = outputs.flatMap((output, index) =>
+        output.filter(({ created }) => created).map((row) => [row.weight, index]),
+      );
+      expect(byCreator.every(([weight, index]) => weight === index)).toBe(true);
+      guesses += outputs.reduce((sum, output) => sum + output[0]!.guesses, 0);
+    }
+    expect(guesses).toBeGreaterThanOrEqual(2 * 10 * COUNT);
+    const em = db.orm.em.fork();
+    await expect(em.count(Item, { name: { $like: 'guess %' } })).resolves.toBe(30 * COUNT * 5 + 10 * 20);
+  });
+});
+
 describe('eight processes that update and then increment the returned entity', () => {
   it('lose no increment, and create the row once', async () => {
     let created = 0;

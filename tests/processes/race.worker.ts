@@ -25,19 +25,24 @@ export const Visit = defineEntity({
 export const entities = [Item, Visit];
 
 export interface RaceInput {
-  call: 'getOrCreate' | 'getOrCreateMany' | 'updateOrCreateMany' | 'increment';
+  /** `getOrCreateEach`: one call for each name, all at once, on EntityManagers of their own. */
+  call: 'getOrCreate' | 'getOrCreateEach' | 'getOrCreateMany' | 'updateOrCreateMany' | 'increment';
   names: string[];
   inTransaction: boolean;
 }
 
 export default defineWorker(async (init: { url: string }, index) => {
-  const { orm, close } = await connectTestOrm(init.url, { entities });
+  const { orm, statements, close } = await connectTestOrm(init.url, { entities });
 
   const answer = async (em: typeof orm.em, { call, names }: RaceInput) => {
     const repository = em.getRepository(Item);
     switch (call) {
       case 'getOrCreate':
         return [await repository.getOrCreate({ name: names[0]! }, { weight: index })];
+      case 'getOrCreateEach':
+        return Promise.all(
+          names.map((name) => orm.em.fork().getRepository(Item).getOrCreate({ name }, { weight: index })),
+        );
       case 'getOrCreateMany':
         return repository.getOrCreateMany(
           // lookups of two shapes, which one unique key serves
@@ -63,6 +68,7 @@ export default defineWorker(async (init: { url: string }, index) => {
   return {
     async round(input: RaceInput) {
       const em = orm.em.fork();
+      statements.take();
       const results = input.inTransaction
         ? await em.transactional(async (inner) => {
             const inside = await answer(inner, input);
@@ -70,7 +76,8 @@ export default defineWorker(async (init: { url: string }, index) => {
             return inside;
           })
         : await answer(em, input);
-      return results.map(([{ id, name, weight }, created]) => ({ id, name, weight, created }));
+      const guesses = statements.take().filter((sql) => sql.includes('not exists')).length;
+      return results.map(([{ id, name, weight }, created]) => ({ id, name, weight, created, guesses }));
     },
     close,
   };
